@@ -1,0 +1,210 @@
+"""Brings epochs into the store, about once a second, and lets go of the journal when the store has proved to hold them.
+
+The store works in a thread of its own. While it is busy, or slow, epochs go on being filled; when too much waits for it,
+`has_room` says no and the sources wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from streamgauge.commit import EpochCommit, MetricPartials, RawRows, encode_commit
+from streamgauge.epoch import Contribution, Epoch, EpochBook
+from streamgauge.errors import StoreError
+from streamgauge.journal import Journal
+from streamgauge.ledger import Ledger
+from streamgauge.metric import Metric
+from streamgauge.stages.raw import join_raw
+from streamgauge.store import Retention, Store
+
+log = structlog.get_logger()
+
+MOST_OPEN_EPOCHS: Final = 16
+MOST_OPEN_ROWS: Final = 100_000  # of partials in one epoch; then it is closed early
+MOST_RAW_BYTES: Final = 256 * 2**20  # of raw events that wait for the store
+RETRY_S: Final = (0.1, 0.5, 2.0)
+CHECKPOINT_S: Final = 30.0
+MAINTENANCE_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitterSettings:
+    """Whose epochs are committed, how often, and what is kept for how long."""
+
+    shard: str
+    incarnation: str
+    interval_s: float
+    retention: Retention
+    metrics: Mapping[str, Metric]
+    joins_raw: Callable[[Sequence[RawRows]], list[RawRows]] = join_raw
+
+
+class Committer:
+    """Commits one shard's epochs in order. failed: called once when the store cannot be used any more."""
+
+    def __init__(
+        self,
+        settings: CommitterSettings,
+        *,
+        book: EpochBook,
+        store: Store,
+        journal: Journal,
+        ledger: Ledger,
+        now_us: Callable[[], int],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._settings, self._book, self._store, self._journal = settings, book, store, journal
+        self._ledger, self._now_us, self._failed = ledger, now_us, failed
+        self._thread = ThreadPoolExecutor(1, "store-writer")
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._raw_bytes = 0
+        self._stopping = False
+        self.committed = asyncio.Condition()
+        self.commit_seconds = 0.0
+
+    def book_contribution(self, contribution: Contribution) -> None:
+        """Book what batches add to their epoch, and look whether something is due."""
+        self._book.add(contribution)
+        self._raw_bytes += sum(len(rows.event.data) for rows in contribution.raw)
+        if contribution.epoch == self._book.open.number and self._book.open.rows > MOST_OPEN_ROWS:
+            self._book.close(time.monotonic())
+        self._look()
+
+    def _look(self) -> None:
+        if not self.has_room():
+            self._room.clear()
+        if self._book.ready() is not None:
+            self._changed.set()
+
+    def has_room(self) -> bool:
+        """Whether the store keeps up well enough for sources to accept more."""
+        return len(self._book) <= MOST_OPEN_EPOCHS and self._raw_bytes <= MOST_RAW_BYTES
+
+    async def room(self) -> None:
+        """Wait until the store has caught up."""
+        await self._room.wait()
+
+    async def run(self) -> None:
+        """Commit until told to stop."""
+        checkpoint_at = time.monotonic() + CHECKPOINT_S
+        maintain_at = time.monotonic() + MAINTENANCE_S
+        try:
+            while not (self._stopping and self._idle()):
+                await self._next_turn()
+                await self._commit_ready()
+                if time.monotonic() >= checkpoint_at:
+                    await self.checkpoint()
+                    checkpoint_at = time.monotonic() + CHECKPOINT_S
+                if time.monotonic() >= maintain_at:
+                    await self.maintain()
+                    maintain_at = time.monotonic() + MAINTENANCE_S
+            await self.checkpoint()
+        except StoreError as exc:
+            log.exception("the store failed; what is not committed is in the journal")
+            self._failed(exc)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    def _idle(self) -> bool:
+        return len(self._book) == 1 and self._book.open.last_seq == self._book.open.previous_seq
+
+    async def _next_turn(self) -> None:
+        """Wait for an epoch to become ready; close the open one when its time is up."""
+        due = self._book.open.opened_at + self._settings.interval_s - time.monotonic()
+        if due <= 0 or self._stopping:
+            self._book.close(time.monotonic())
+            due = self._settings.interval_s
+        if self._book.ready() is not None:
+            return
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(due):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _commit_ready(self) -> None:
+        while (epoch := self._book.ready()) is not None:
+            started = time.perf_counter()
+            await self._commit(epoch)
+            self.commit_seconds += time.perf_counter() - started
+            self._raw_bytes -= sum(len(rows.event.data) for rows in epoch.raw)
+            self._ledger.settle(epoch.settled)
+            self._book.mark_committed(epoch.number)
+            if self.has_room():
+                self._room.set()
+            async with self.committed:
+                self.committed.notify_all()
+            if time.monotonic() - self._book.open.opened_at >= self._settings.interval_s:
+                self._book.close(time.monotonic())
+
+    async def _commit(self, epoch: Epoch) -> None:
+        """Commit one epoch; a commit that failed is safe to repeat, since a stored epoch changes nothing."""
+        ledger = self._ledger.after(epoch.settled)
+        at_us = self._now_us()
+        for wait in (*RETRY_S, None):
+            try:
+                await self._in_thread(self._store_epoch, epoch, ledger, at_us)
+            except StoreError as exc:
+                if wait is None:
+                    raise
+                log.warning("commit failed; it will be tried again", epoch=epoch.number, error=str(exc))
+                await asyncio.sleep(wait)
+            else:
+                return
+
+    def _store_epoch(self, epoch: Epoch, ledger: Mapping[str, Mapping[str, int]], at_us: int) -> None:
+        settings = self._settings
+        metrics = [
+            MetricPartials(
+                name=name, definition=settings.metrics[name].definition, by=settings.metrics[name].by, partials=partials
+            )
+            for name, partials in epoch.merged().items()
+        ]
+        commit = EpochCommit(
+            shard=settings.shard,
+            epoch=epoch.number,
+            previous_seq=epoch.previous_seq,
+            last_seq=epoch.last_seq,
+            incarnation=settings.incarnation,
+            at_us=at_us,
+            ledger=ledger,
+            metrics=metrics,
+            raw=settings.joins_raw(epoch.raw),
+        )
+        self._store.commit(encode_commit(commit))
+
+    async def checkpoint(self) -> None:
+        """Let go of journal segments whose every append the store has proved to hold."""
+        positions = await self._in_thread(self._store.checkpoint)
+        await self._in_thread(self._journal.release, positions.get(self._settings.shard, 0))
+
+    async def maintain(self) -> None:
+        """Compact and expire."""
+        await self._in_thread(self._store.maintain, self._now_us(), self._settings.retention)
+
+    async def _in_thread(self, call: Callable[..., object], *arguments: object) -> Mapping[str, int]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)  # type: ignore[arg-type, return-value]
+
+    def stop(self) -> None:
+        """Commit what is there, then end `run`. Nothing may be accepted any more."""
+        self._stopping = True
+        self._changed.set()
+
+    async def caught_up(self, seq: int, timeout_s: float) -> bool:
+        """Wait until the store holds every append up to `seq`; False when it took longer than `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s), self.committed:
+                await self.committed.wait_for(lambda: self._book.committed_seq >= seq)
+        except TimeoutError:
+            return False
+        return True

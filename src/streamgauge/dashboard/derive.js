@@ -1,0 +1,149 @@
+// @ts-check
+/**
+ * From the server's state to what the panels draw: counts per second, stacks, ranks, sums that balance. Pure.
+ */
+
+/** @typedef {import("./types.js").State} State @typedef {import("./types.js").Column} Column */
+
+export const OTHER = "(other)";
+const SLOTS = 6;
+/** A bucket that is still open is drawn once so much of it has passed; before that its rate is noise. */
+const OPEN_SHARE = 0.2;
+const OPEN_LEAST_MS = 1_000;
+
+/** Starts of the buckets in seconds, as charts take them. @param {State} state */
+export function timesInSeconds(state) {
+  return state.time.map((ms) => ms / 1000);
+}
+
+/**
+ * Counts per bucket as events per second. The bucket that is still filling counts the seconds that it has had;
+ * null while those are too few.
+ * @param {State} state @param {Column} counts @returns {Column}
+ */
+export function perSecond(state, counts) {
+  const { step_ms: stepMs, live } = state.range;
+  return counts.map((count, index) => {
+    if (count === null) return null;
+    const had = live ? Math.min(stepMs, state.as_of - state.time[index]) : stepMs;
+    if (had < stepMs && had < Math.max(OPEN_LEAST_MS, stepMs * OPEN_SHARE)) return null;
+    return (count * 1000) / had;
+  });
+}
+
+/**
+ * The curves of "events per second": one for each top type in the given order, then what is left over,
+ * each with its own values and with the sum of those below it.
+ * @param {State} state @param {string[]} order @param {(type: string) => string} colourOf
+ * @returns {import("./types.js").Curve[]}
+ */
+export function stackedRates(state, order, colourOf) {
+  const all = state.series.count ?? [];
+  if (order.length === 0) return [{ label: "events", colour: "--series-1", values: perSecond(state, all) }];
+  const counts = order.map((type) => state.type_series[type] ?? []);
+  const rest = all.map((count, index) => {
+    if (count === null) return null;
+    return Math.max(0, count - counts.reduce((sum, column) => sum + (column[index] ?? 0), 0));
+  });
+  const curves = order.map((type, index) => curve(state, type, colourOf(type), counts[index]));
+  if (rest.some((count) => count !== null && count > 0)) curves.push(curve(state, OTHER, "--series-other", rest));
+  return stack(curves, perSecond(state, all));
+}
+
+/** @param {State} state @param {string} label @param {string} colour @param {Column} counts */
+function curve(state, label, colour, counts) {
+  return { label, colour, values: perSecond(state, counts) };
+}
+
+/** @param {import("./types.js").Curve[]} curves @param {Column} total null where nothing may be drawn */
+function stack(curves, total) {
+  /** @type {number[]} */
+  let below = total.map(() => 0);
+  return curves.map((one) => {
+    below = below.map((sum, index) => sum + (one.values[index] ?? 0));
+    const drawn = below;
+    return { ...one, drawn: total.map((value, index) => (value === null ? null : drawn[index])) };
+  });
+}
+
+/**
+ * The order of the stack: most events first, and then left alone while the same types are in it,
+ * so that layers do not jump over each other. @param {string[]} before @param {State} state
+ */
+export function stackOrder(before, state) {
+  const types = Object.keys(state.type_series).filter((type) => type !== OTHER);
+  if (types.length === before.length && types.every((type) => before.includes(type))) return before;
+  const count = (/** @type {string} */ type) => state.types[type]?.count ?? 0;
+  return types.sort((a, b) => count(b) - count(a) || (a < b ? -1 : 1));
+}
+
+/**
+ * A colour for each label. It sticks to the label: the same one everywhere and from one visit to the next,
+ * unless two that are shown together want the same; then the later one takes the next that is free.
+ * @param {string[]} labels
+ * @returns {Map<string, number>} slots 1..6; more labels than slots share them
+ */
+export function colourSlots(labels) {
+  const slots = new Map();
+  const taken = new Set();
+  for (const label of [...labels].sort()) {
+    let slot = hash(label) % SLOTS;
+    for (let tries = 0; tries < SLOTS && taken.has(slot); tries += 1) slot = (slot + 1) % SLOTS;
+    taken.add(slot);
+    slots.set(label, slot + 1);
+  }
+  return slots;
+}
+
+/** FNV-1a, 32 bit. @param {string} text */
+function hash(text) {
+  let value = 0x811c9dc5;
+  for (const character of text) value = Math.imul(value ^ (character.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  return value;
+}
+
+/**
+ * Types by their number of events, most first; what has no name of its own comes last.
+ * @param {State} state
+ * @returns {{type: string, count: number, share: number, width: number, avg: number | null, other: boolean}[]}
+ */
+export function ranked(state) {
+  const rows = Object.entries(state.types).map(([type, one]) => ({ type, ...one, other: one.other === true }));
+  const all = state.totals.events.count || rows.reduce((sum, row) => sum + row.count, 0) || 1;
+  const most = rows.reduce((max, row) => (row.other ? max : Math.max(max, row.count)), 0) || 1;
+  rows.sort((a, b) => Number(a.other) - Number(b.other) || b.count - a.count || (a.type < b.type ? -1 : 1));
+  return rows.map(({ type, count, avg, other }) => {
+    return { type, count, share: count / all, width: Math.min(1, count / most), avg, other };
+  });
+}
+
+/** What became of what was received, in the order in which it is told. */
+export const FATES = Object.freeze(
+  /** @type {const} */ (["stored", "filtered", "duplicate", "dead_lettered", "rejected", "pending"]),
+);
+
+/** Received minus all fates: 0 when every event is accounted for. @param {import("./types.js").LedgerCounts} ledger */
+export function unaccounted(ledger) {
+  return ledger.received - FATES.reduce((sum, fate) => sum + ledger[fate], 0);
+}
+
+/** @param {Column | undefined} column @returns {number | null} the newest value there is */
+export function latestOf(column) {
+  return column?.findLast((value) => value !== null) ?? null;
+}
+
+/** The sum up to each bucket; a bucket without data adds nothing. @param {Column} column @returns {number[]} */
+export function runningSum(column) {
+  let sum = 0;
+  return column.map((value) => (sum += value ?? 0));
+}
+
+/** @param {Column} column @returns {number | null} */
+export function peakOf(column) {
+  return column.reduce((max, value) => (value !== null && (max === null || value > max) ? value : max), null);
+}
+
+/** Every label in a word that people use: dead_lettered is "dead-lettered". @param {string} field */
+export function ledgerWord(field) {
+  return field.replaceAll("_", "-");
+}

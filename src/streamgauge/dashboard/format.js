@@ -1,0 +1,158 @@
+// @ts-check
+/**
+ * How numbers and times are written, everywhere on the page. Pure; nothing here touches the document.
+ * Null is always an en dash and zero is always "0": they never share a look.
+ */
+
+export const NOTHING = "–";
+
+const PREFIXES = ["", "k", "M", "G", "T", "P"];
+const SMALL = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
+const THOUSANDTHS = new Intl.NumberFormat("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MINUTE = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const DAY_YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+
+const DAY_MS = 86_400_000;
+
+/** Three significant digits with an SI prefix: 284, 12.4k, 1.02M. @param {number | null | undefined} value */
+export function compact(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 1000 && Number.isInteger(value)) return minus(String(value));
+  if (size < 0.001 || size >= 9.995e17) return minus(value.toExponential(2));
+  let power = 0;
+  let scaled = value;
+  // 999.5 is where three digits round up into the next prefix
+  while (Math.abs(scaled) >= 999.5 && power < PREFIXES.length - 1) {
+    scaled /= 1000;
+    power += 1;
+  }
+  return minus(threeDigits(scaled)) + PREFIXES[power];
+}
+
+/** Every digit that means something, with thousands separators: 1,284,067 or 1,284.500. @param {number | null | undefined} value */
+export function exact(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
+  if (value !== 0 && Math.abs(value) < 0.001) return minus(value.toExponential(3));
+  if (Number.isInteger(value)) return minus(WHOLE.format(value));
+  return minus((Math.abs(value) < 1 ? SMALL : THOUSANDTHS).format(value));
+}
+
+/** A rate in a table: three decimals, so that a column lines up. @param {number | null | undefined} value */
+export function thousandths(value) {
+  return value === null || value === undefined || value === 0 ? exact(value) : minus(THOUSANDTHS.format(value));
+}
+
+/** Without the zeros that stand for precision: 1.50k is 1.5k, 2.00 ms is 2 ms; for the ticks of an axis.
+ * @param {string} text */
+export function trimmed(text) {
+  return text.replace(/(\.\d*?)0+(?!\d)/, "$1").replace(/\.(?!\d)/, "");
+}
+
+/** A count with its sign: +1,284. @param {number} value */
+export function signed(value) {
+  return value < 0 ? minus(WHOLE.format(value)) : `+${WHOLE.format(value)}`;
+}
+
+/** Always three digits, so that a number that changes all the time does not change its width: 5.00, 12.4k.
+ * @param {number | null | undefined} value */
+export function steady(value) {
+  const digits = value !== null && value !== undefined && Number.isInteger(value) && value !== 0 && Math.abs(value) < 1000;
+  return digits ? minus(threeDigits(value)) : compact(value);
+}
+
+/** A count per second: 12.4k/s. @param {number | null | undefined} value */
+export function rate(value) {
+  const text = steady(value);
+  return text === NOTHING ? text : `${text}/s`;
+}
+
+/** A ratio as a percentage: 0.02%, <0.01%, 12.4%. @param {number | null | undefined} ratio */
+export function percent(ratio) {
+  if (ratio === null || ratio === undefined || !Number.isFinite(ratio)) return NOTHING;
+  if (ratio === 0) return "0%";
+  const value = ratio * 100;
+  if (value > 0 && value < 0.01) return "<0.01%";
+  if (value >= 99.95) return ratio >= 1 ? `${WHOLE.format(value)}%` : `${Math.floor(value * 100) / 100}%`;
+  return `${value >= 10 ? value.toFixed(1) : value.toFixed(2)}%`;
+}
+
+/** Milliseconds in the unit that suits: 850 µs, 12.4 ms, 3.2 s, 4 min 10 s. @param {number | null | undefined} ms */
+export function duration(ms) {
+  if (ms === null || ms === undefined || !Number.isFinite(ms)) return NOTHING;
+  if (ms === 0) return "0 ms";
+  if (ms < 0) return `−${duration(-ms)}`;
+  if (ms < 0.9995) return `${threeDigits(ms * 1000)} µs`;
+  if (ms < 999.5) return `${threeDigits(ms)} ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 3600) return parts(Math.floor(seconds / 60), "min", seconds % 60, "s");
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 1440) return parts(Math.floor(minutes / 60), "h", minutes % 60, "min");
+  const hours = Math.round(minutes / 60);
+  return parts(Math.floor(hours / 24), "d", hours % 24, "h");
+}
+
+/** Seconds to one decimal, as the lag beside the connection dot: 0.4 s. @param {number} ms */
+export function lag(ms) {
+  return ms < 9_950 ? `${(ms / 1000).toFixed(1)} s` : duration(ms);
+}
+
+/** The time of day in the viewer's zone: 14:03:22. @param {number} ms */
+export function clock(ms) {
+  return CLOCK.format(ms);
+}
+
+/** The day and the time of day; the year only where it is not this one. @param {number} ms @param {number} now */
+export function moment(ms, now) {
+  const sameYear = new Date(ms).getFullYear() === new Date(now).getFullYear();
+  return `${(sameYear ? DAY : DAY_YEAR).format(ms)} ${MINUTE.format(ms)}`;
+}
+
+/** A stretch of time, without saying a day twice: 12 Mar 14:00 – 15:30. @param {number} from @param {number} to @param {number} now */
+export function stretch(from, to, now) {
+  const sameDay = new Date(from).toDateString() === new Date(to).toDateString();
+  const short = sameDay && to - from < 120_000;
+  const start = short ? `${moment(from, now).replace(MINUTE.format(from), "")}${clock(from)}` : moment(from, now);
+  if (sameDay) return `${start} – ${short ? clock(to) : MINUTE.format(to)}`;
+  return `${start} – ${moment(to, now)}`;
+}
+
+/** A tick on the time axis, as fine as the ticks are apart. @param {number} ms @param {number} stepMs */
+export function tick(ms, stepMs) {
+  if (stepMs < 60_000) return CLOCK.format(ms);
+  if (stepMs < DAY_MS) {
+    const date = new Date(ms);
+    return date.getHours() === 0 && date.getMinutes() === 0 ? DAY.format(ms) : MINUTE.format(ms);
+  }
+  return stepMs < 300 * DAY_MS ? DAY.format(ms) : String(new Date(ms).getFullYear());
+}
+
+/** A bucket as a table and a screen reader name it. @param {number} ms @param {number} stepMs @param {number} now */
+export function bucket(ms, stepMs, now) {
+  const time = stepMs < 60_000 ? CLOCK.format(ms) : MINUTE.format(ms);
+  if (new Date(ms).toDateString() === new Date(now).toDateString()) return time;
+  const sameYear = new Date(ms).getFullYear() === new Date(now).getFullYear();
+  const day = (sameYear ? DAY : DAY_YEAR).format(ms);
+  return stepMs >= DAY_MS ? day : `${day} ${time}`;
+}
+
+/** @param {number} value between -1000 and 1000 */
+function threeDigits(value) {
+  const text = value.toPrecision(3);
+  return text.includes("e") ? String(Math.round(value)) : text;
+}
+
+/** @param {number} large @param {string} largeUnit @param {number} small @param {string} smallUnit */
+function parts(large, largeUnit, small, smallUnit) {
+  return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
+}
+
+/** A minus sign is as wide as a digit; a hyphen is not. @param {string} text */
+function minus(text) {
+  return text.replaceAll("-", "−");
+}

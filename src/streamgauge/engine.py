@@ -1,0 +1,255 @@
+"""One shard's engine: journal, pipeline, epochs, store and reader, wired and started in the right order.
+
+It knows nothing of HTTP or of the command line; the embedded library and the server both run it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from streamgauge.committer import Committer, CommitterSettings
+from streamgauge.epoch import Contribution, EpochBook
+from streamgauge.errors import JournalError
+from streamgauge.events.decode import EventDecoder
+from streamgauge.events.limits import EventLimits
+from streamgauge.intake import Intake
+from streamgauge.journal import Control, Journal
+from streamgauge.ledger import Ledger
+from streamgauge.metric import Metric, SeriesLimit
+from streamgauge.metrics.expression import Expression
+from streamgauge.partials import Partials
+from streamgauge.pipeline import Supervisor
+from streamgauge.reader import Reader
+from streamgauge.stages.aggregator import Aggregator, AggregatorSettings
+from streamgauge.stages.producer import EventProducer
+from streamgauge.stages.transformer import Transformer
+from streamgauge.store import Position, Retention, Store
+
+log = structlog.get_logger()
+
+ACCEPTED_KEPT = 128  # moments at which appends were accepted, a quarter of a second apart: over half a minute
+ACCEPTED_EVERY_US = 250_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What an engine computes and how much it holds. latency: the name of the metric of its own latency."""
+
+    shard: str
+    metrics: Mapping[str, Metric]
+    latency: str
+    keep: Expression | None
+    limits: EventLimits
+    raw_events: bool
+    retention: Retention
+    min_demand: int
+    max_demand: int
+    buffer_events: int
+    transformers: int
+    aggregators: int
+    max_batch: int
+    max_wait_s: float
+    commit_interval_s: float
+    patience_s: float
+
+
+class Engine:
+    """Runs one shard. Give it a journal and a store that are open; `start` replays, `stop` drains and closes them."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        journal: Journal,
+        store: Store,
+        positions: Mapping[str, Position],
+        observe: Callable[[Mapping[str, Partials]], None] = lambda partials: None,
+        failed: Callable[[Exception], None] = lambda error: None,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.settings, self.journal, self.store, self.now_us = settings, journal, store, now_us
+        self.observe, self._failed = observe, failed
+        position = positions.get(settings.shard)
+        self.ledger = Ledger()
+        if position is not None:
+            self.ledger.restore(position.ledger)
+        self.book = EpochBook(
+            shard=settings.shard,
+            committed_seq=position.last_seq if position else 0,
+            next_number=position.epoch + 1 if position else 1,
+            now=time.monotonic(),
+        )
+        self.committer = Committer(
+            CommitterSettings(
+                shard=settings.shard,
+                incarnation=uuid.uuid4().hex,
+                interval_s=settings.commit_interval_s,
+                retention=settings.retention,
+                metrics=settings.metrics,
+            ),
+            book=self.book,
+            store=store,
+            journal=journal,
+            ledger=self.ledger,
+            now_us=now_us,
+            failed=failed,
+        )
+        self.series_limits = {name: SeriesLimit(metric.max_series) for name, metric in settings.metrics.items()}
+        self._build_stages()
+        self.reader = Reader(store=store, book=self.book, metrics=settings.metrics, settle=self.settle)
+        self.intake = self._make_intake()
+        self._accepted: deque[tuple[int, int]] = deque(maxlen=ACCEPTED_KEPT)
+        self._commits: asyncio.Task[None] | None = None
+        self.replaying = False
+
+    def _build_stages(self) -> None:
+        settings = self.settings
+        computed = [metric for metric in settings.metrics.values() if metric.name != settings.latency]
+        self.producer = EventProducer(capacity=settings.buffer_events)
+        self.transformers = [
+            Transformer(keep=settings.keep, filtered=self._filtered) for _ in range(settings.transformers)
+        ]
+        self.aggregators = [
+            Aggregator(
+                AggregatorSettings(
+                    metrics=computed,
+                    limits=self.series_limits,
+                    latency=settings.metrics.get(settings.latency),
+                    raw_events=settings.raw_events,
+                    max_batch=settings.max_batch,
+                    max_wait_s=settings.max_wait_s,
+                ),
+                book=self._book,
+                now_us=self.now_us,
+                replayed_to=self.journal.last_seq,
+            )
+            for _ in range(settings.aggregators)
+        ]
+        demand = {"max_demand": settings.max_demand, "min_demand": settings.min_demand}
+        for transformer in self.transformers:
+            transformer.subscribe_to(self.producer, **demand)
+            for aggregator in self.aggregators:
+                aggregator.subscribe_to(transformer, **demand)
+        self.stages = [self.producer, *self.transformers, *self.aggregators]
+        self.supervisor = Supervisor(self.stages)
+
+    def _make_intake(self) -> Intake:
+        fields = {field for metric in self.settings.metrics.values() for field in metric.fields}
+        if self.settings.keep is not None:
+            fields |= self.settings.keep.fields
+        return Intake(
+            decoder=EventDecoder(fields, self.settings.limits),
+            journal=self.journal,
+            book=self.book,
+            producer=self.producer,
+            ledger=self.ledger,
+            now_us=self.now_us,
+            has_room=self.has_room,
+            room=self.room,
+            patience_s=self.settings.patience_s,
+            keep_lines=self.settings.raw_events,
+        )
+
+    def _book(self, contribution: Contribution) -> None:
+        self.committer.book_contribution(contribution)
+        self.observe(contribution.partials)
+
+    def _filtered(self, batch: object, events: int) -> None:
+        source, epoch = batch.origin.source, batch.epoch  # type: ignore[attr-defined]
+        self._book(Contribution(epoch=epoch, settled={source: {"filtered": events}}))
+
+    def settle(self) -> None:
+        """Count what the aggregators hold back for company."""
+        for aggregator in self.aggregators:
+            aggregator.flush()
+
+    def has_room(self) -> bool:
+        """Whether sources may accept more."""
+        return self.producer.has_room and self.committer.has_room()
+
+    async def room(self) -> None:
+        """Wait until sources may accept more."""
+        while not self.has_room():
+            await self.producer.room()
+            await self.committer.room()
+
+    async def start(self) -> None:
+        """Start the pipeline, and bring back from the journal what the store does not hold."""
+        self.supervisor.start()
+        self._commits = asyncio.create_task(self.committer.run(), name="committer")
+        await self._replay()
+
+    async def _replay(self) -> None:
+        self.replaying = True
+        appends = events = lost = 0
+        loop = asyncio.get_running_loop()
+        records = self.journal.replay(self.book.committed_seq)
+        while (record := await loop.run_in_executor(None, next, records, None)) is not None:
+            if isinstance(record, Control):
+                self.book.admit(record.seq, 0)
+                continue
+            self.ledger.raise_rejected({k: v for k, v in record.entry.ledger.items() if isinstance(v, int)})
+            lost += await self.intake.replay(record)
+            appends, events = appends + 1, events + record.entry.count
+        self.replaying = False
+        if appends:
+            log.info("replayed from the journal", appends=appends, events=events)
+        if lost:
+            raise JournalError(f"{lost} events of the journal cannot be decoded any more")
+
+    def accepted_before(self, at_us: int) -> int:
+        """Give the last append that was accepted before a time, or shortly after it."""
+        for moment, seq in self._accepted:
+            if moment >= at_us:
+                return seq
+        return self._accepted[-1][1] if self._accepted else self.journal.last_seq
+
+    def note_accepted(self) -> None:
+        """Note how far the journal is, a few times a second."""
+        now = self.now_us()
+        if not self._accepted or now - self._accepted[-1][0] >= ACCEPTED_EVERY_US:
+            self._accepted.append((now, self.journal.last_seq))
+
+    async def caught_up(self, seq: int, timeout_s: float) -> bool:
+        """Wait until the store holds every append up to `seq`."""
+        self.settle()
+        return await self.committer.caught_up(seq, timeout_s)
+
+    async def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until everything that was accepted is aggregated; tell whether it was within the time."""
+        target = self.journal.last_seq
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._uncounted(target):
+                    self.settle()
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            return False
+        return True
+
+    def _uncounted(self, target: int) -> bool:
+        return any(not epoch.complete and epoch.previous_seq < target for epoch in self.book.epochs())
+
+    async def stop(self, timeout_s: float = 25.0) -> None:
+        """Take in no more, finish what is under way, commit it, and close journal and store."""
+        self.intake.draining = True
+        self.producer.finish()
+        await self.supervisor.drain(timeout_s)
+        self.settle()
+        self.committer.stop()
+        if self._commits is not None:
+            await asyncio.wait([self._commits], timeout=timeout_s)
+        await self.journal.close()
+        self.reader.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
+
+    def stage_names(self) -> Sequence[str]:
+        """Give the stages' names, in the order of the way of an event."""
+        return [stage.name for stage in self.stages]

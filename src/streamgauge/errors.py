@@ -1,0 +1,140 @@
+"""Every error that Streamgauge raises on purpose.
+
+An error carries fields and makes its message from them, so that callers never parse text.
+
+    StreamgaugeError
+        OptionError             an option or an expression in the configuration is wrong
+        ExpressionError         an SQL expression cannot be used
+        DecodeError             a payload as a whole cannot be read (answered 400)
+            TooLarge            a limit on size was exceeded (413)
+            UnsupportedEncoding an encoding that we do not speak (415)
+        QueryError              a question that cannot be answered as put (400)
+            UnknownMetric       no metric of that name (404)
+            QueryTimeout        it took longer than its limit (503)
+        Saturated               no room now; try again after a while (503)
+            StorageFull         no room on the disk (503)
+        DataFolderInUse         another process owns the data folder
+        StoreError              the store failed
+        JournalError            the journal failed
+            JournalDamaged      a journal file does not hold what it should
+        StageFailed             a stage failed more often than its supervisor allows
+        InternalError           a broken invariant: a bug of ours
+"""
+
+
+class StreamgaugeError(Exception):
+    """Root of all errors Streamgauge raises on purpose."""
+
+
+class OptionError(StreamgaugeError, ValueError):
+    """An option is wrong: where, what was found, what to do."""
+
+    def __init__(self, path: str, problem: str, fix: str) -> None:
+        self.path, self.problem, self.fix = path, problem, fix
+        super().__init__(f"{path}: {problem}; {fix}")
+
+
+class ExpressionError(StreamgaugeError, ValueError):
+    """An SQL expression cannot be parsed or uses what is not allowed."""
+
+    def __init__(self, expression: str, problem: str) -> None:
+        self.expression, self.problem = expression, problem
+        super().__init__(f"`{expression}`: {problem}")
+
+
+class DecodeError(StreamgaugeError, ValueError):
+    """A payload as a whole cannot be read; nothing of it was accepted."""
+
+    code = "malformed"
+
+    def __init__(self, problem: str, *, code: str | None = None) -> None:
+        self.problem = problem
+        if code is not None:
+            self.code = code
+        super().__init__(problem)
+
+
+class TooLarge(DecodeError):
+    """A limit on size was exceeded before memory was spent."""
+
+    code = "too_large"
+
+
+class UnsupportedEncoding(DecodeError):
+    """A media type or content encoding that we do not speak."""
+
+    code = "unsupported_media_type"
+
+
+class QueryError(StreamgaugeError, ValueError):
+    """A question that cannot be answered as it was put."""
+
+    code = "bad_query"
+
+
+class UnknownMetric(QueryError):
+    """There is no metric of that name."""
+
+    code = "unknown_metric"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        super().__init__(f"no metric named {name!r}; there are: {', '.join(known)}")
+
+
+class QueryTimeout(QueryError):
+    """The query ran longer than it may."""
+
+    code = "query_timeout"
+
+
+class Saturated(StreamgaugeError):
+    """There is no room now; the sender should try again after `retry_after_s` seconds."""
+
+    code = "saturated"
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+        self.reason, self.retry_after_s = reason, retry_after_s
+        super().__init__(f"{reason}; try again in {retry_after_s:g} s")
+
+
+class StorageFull(Saturated):
+    """The disk, or the journal's share of it, is full."""
+
+    code = "storage_full"
+
+
+class DataFolderInUse(StreamgaugeError):
+    """Another process owns the data folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder}: another process is using this data folder; stop it, or choose another with --data")
+
+
+class StoreError(StreamgaugeError):
+    """The store failed; what was not committed is still in the journal."""
+
+
+class JournalError(StreamgaugeError):
+    """The journal could not be written or read."""
+
+
+class JournalDamaged(JournalError):
+    """A journal file does not hold what it should."""
+
+    def __init__(self, path: str, offset: int, problem: str) -> None:
+        self.path, self.offset, self.problem = path, offset, problem
+        super().__init__(f"{path} at byte {offset}: {problem}")
+
+
+class StageFailed(StreamgaugeError):
+    """A stage failed more often than its supervisor allows."""
+
+    def __init__(self, stage: str, restarts: int, seconds: float) -> None:
+        self.stage, self.restarts, self.seconds = stage, restarts, seconds
+        super().__init__(f"stage {stage} failed more than {restarts} times in {seconds:g} s")
+
+
+class InternalError(StreamgaugeError):
+    """A broken invariant: a bug of ours. Carries the values that broke it."""

@@ -1,0 +1,220 @@
+"""What an event is, and `EventBatch`: many events in columns, the unit that moves.
+
+An event is one JSON object. Five of its fields are reserved (`type`, `timestamp`, `value`, `user_id`,
+`event_id`); which field of the sender's plays which part is a `FieldMapping`. Every other field is a
+property and is kept. How bytes become a batch is in `events/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgauge.columns import MISSING, Coded, Numbers
+
+LINE_BITS = 24  # an append has fewer than 2^24 lines: 128 MiB hold no more events than that
+RESERVED = ("type", "timestamp", "value", "user_id", "event_id")
+
+Selection = slice | NDArray[Any]
+
+
+class FieldMapping(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which field of the sender's events plays which reserved part."""
+
+    type: str = "type"
+    timestamp: str = "timestamp"
+    value: str = "value"
+    user_id: str = "user_id"
+    event_id: str = "event_id"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What the sender's context adds to its events; replay needs nothing else."""
+
+    source: str
+    at_us: int
+    mapping: FieldMapping = FieldMapping()
+
+
+class Lines(NamedTuple):
+    """The events' own bytes: line i is payload[starts[i]:ends[i]], without its newline."""
+
+    payload: bytes
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def line(self, index: int) -> bytes:
+        """Give one event as it was journaled."""
+        return self.payload[self.starts[index] : self.ends[index]]
+
+
+@dataclass(slots=True, kw_only=True)
+class EventBatch:
+    """Many events in columns, all of one append to the journal. Sliced with `batch[a:b]` or `select`.
+
+    seq: the append that journaled them (0: none yet). index: int32[n], the line of each event in that append.
+    type: dictionary codes; every value is a non-empty string. time_us: int64[n], microseconds since 1970 UTC.
+    value: float64[n] and whether it is there. lines: the raw bytes. rows: the decoded reserved fields and
+    the properties that metrics refer to, which `coded` and `numbers` turn into columns when asked.
+    """
+
+    origin: Origin
+    type: Coded
+    time_us: NDArray[np.int64]
+    value: Numbers
+    index: NDArray[Any]
+    lines: Lines | None
+    rows: Sequence[Any]
+    getters: Mapping[str, Callable[[Any], Any]]
+    seq: int = 0
+    epoch: int = 0
+    _coded: dict[str, Coded] = field(default_factory=dict)
+    _numbers: dict[str, Numbers] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.time_us)
+
+    def __getitem__(self, wanted: slice) -> EventBatch:
+        return self.select(wanted)
+
+    def select(self, wanted: Selection) -> EventBatch:
+        """Give the events that a slice, a boolean mask or an array of positions names, in that order."""
+        rows = self.rows[wanted] if isinstance(wanted, slice) else _pick(self.rows, wanted)
+        lines = self.lines
+        return EventBatch(
+            origin=self.origin,
+            type=Coded(self.type.codes[wanted], self.type.values),
+            time_us=self.time_us[wanted],
+            value=Numbers(self.value.values[wanted], self.value.valid[wanted]),
+            index=self.index[wanted],
+            lines=lines and Lines(lines.payload, lines.starts[wanted], lines.ends[wanted]),
+            rows=rows,
+            getters=self.getters,
+            seq=self.seq,
+            epoch=self.epoch,
+        )
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The place of each event in its shard's order of arrival: int64[n], append and line in one number."""
+        return self.index.astype(np.int64) + (self.seq << LINE_BITS)
+
+    def coded(self, name: str) -> Coded:
+        """Give any field as dictionary codes; a property must be one that the decoder was told of."""
+        if name == "type":
+            return self.type
+        if name not in self._coded:
+            self._coded[name] = encode(self.objects(name))
+        return self._coded[name]
+
+    def numbers(self, name: str) -> Numbers:
+        """Give the numbers of a field; `timestamp` counts in milliseconds since 1970."""
+        if name == "value":
+            return self.value
+        if name == "timestamp":
+            return Numbers(self.time_us / 1000.0, np.ones(len(self), bool))
+        if name not in self._numbers:
+            self._numbers[name] = as_numbers(self.objects(name))
+        return self._numbers[name]
+
+    def objects(self, name: str) -> list[Any]:
+        """Give the decoded values of a field, `MISSING` where an event has none."""
+        getter = self.getters[name]
+        found = [getter(row) for row in self.rows]
+        return [MISSING if value is None else value for value in found] if name in RESERVED else found
+
+    def release(self) -> None:
+        """Let go of the decoded objects; the columns made so far and the lines stay."""
+        self.rows = ()
+
+
+def _pick(rows: Sequence[Any], wanted: NDArray[Any]) -> list[Any]:
+    positions = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted
+    return [rows[i] for i in positions.tolist()]
+
+
+def encode(objects: Sequence[Any]) -> Coded:
+    """Turn values into codes into a list of the distinct ones, which is local to this call.
+
+    Distinct are `true`, `1`, `"1"`, null and missing; 1 and 1.0 are the same number. Arrays and objects
+    are compared by their JSON text and never taken apart.
+    """
+    kinds = set(map(type, objects))
+    if not kinds & {list, dict} and not (bool in kinds and kinds & {int, float}):
+        values: list[Any] = list(set(objects))
+        lookup: dict[Any, int] = {value: code for code, value in enumerate(values)}
+        codes = np.fromiter(map(lookup.__getitem__, objects), np.int32, len(objects))
+        return Coded(codes, values)
+    values, lookup = [], {}
+    codes = np.empty(len(objects), np.int32)
+    for position, raw in enumerate(objects):
+        value = JsonText(msgspec.json.encode(raw).decode()) if isinstance(raw, (list, dict)) else raw
+        key = (isinstance(value, bool), isinstance(value, JsonText), value)
+        code = lookup.setdefault(key, len(values))
+        if code == len(values):
+            values.append(value)
+        codes[position] = code
+    return Coded(codes, values)
+
+
+class JsonText(str):
+    """An array or object as JSON text: a group value that is never taken apart and equals no string."""
+
+    __slots__ = ()
+
+
+def as_numbers(objects: Sequence[Any]) -> Numbers:
+    """Give float64[n] and a mask of which values are numbers (booleans are not)."""
+    kinds = set(map(type, objects))
+    if kinds <= {int, float}:
+        return Numbers(np.array(objects, np.float64), np.ones(len(objects), bool))
+    numeric = [value if type(value) in {int, float} else np.nan for value in objects]
+    values = np.array(numeric, np.float64)
+    valid = ~np.isnan(values)
+    return Numbers(np.where(valid, values, 0.0), valid)
+
+
+def concatenate(batches: Sequence[EventBatch]) -> EventBatch:
+    """Join batches of one epoch and schema into one, to be counted together; it has no lines of its own."""
+    if len(batches) == 1:
+        return batches[0]
+    lookup: dict[object, int] = {}
+    codes = []
+    for batch in batches:
+        places = [lookup.setdefault(value, len(lookup)) for value in batch.type.values]
+        codes.append(np.array(places, np.int32)[batch.type.codes])
+    first = batches[0]
+    return EventBatch(
+        origin=first.origin,
+        type=Coded(np.concatenate(codes), list(lookup)),
+        time_us=np.concatenate([batch.time_us for batch in batches]),
+        value=Numbers(
+            np.concatenate([batch.value.values for batch in batches]),
+            np.concatenate([batch.value.valid for batch in batches]),
+        ),
+        index=np.concatenate([batch.order for batch in batches]),
+        lines=None,
+        rows=[row for batch in batches for row in batch.rows],
+        getters=first.getters,
+        epoch=first.epoch,
+    )
+
+
+__all__ = [
+    "LINE_BITS",
+    "MISSING",
+    "RESERVED",
+    "EventBatch",
+    "FieldMapping",
+    "JsonText",
+    "Lines",
+    "Origin",
+    "as_numbers",
+    "concatenate",
+    "encode",
+]

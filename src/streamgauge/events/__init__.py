@@ -1,0 +1,1 @@
+"""From bytes to a batch of events, step by step."""

@@ -1,0 +1,225 @@
+"""The limits that one event must keep, and a cheap scan that finds the few lines worth a closer look.
+
+`suspicious_lines` runs over the bytes of a whole payload with a handful of column operations. It may point at a
+good line (which costs that line a closer look) but never passes over a bad one. `problem_of` is the closer look: it
+decodes one line in full and says in words what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgauge.event import FieldMapping
+from streamgauge.events.clock import parse_timestamp
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+RESERVED_PREFIX: Final = "_sg"  # the journal's own header lines begin so
+
+# An escape can spell what the scan looks for in plain letters: a reserved name, a NUL, half of a surrogate pair.
+ESCAPES: Final = (b'"_sg', b"\\u00", b"\\uD", b"\\ud")
+
+SHORTEST_FIELD: Final = 5  # `"":1,`
+LIKELY_TYPE_FIELDS: Final = ("event", "event_type", "eventType", "name", "kind", "action", "event_name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLimits:
+    """What one event may be at most. Sizes in bytes, `max_ahead_us` in microseconds."""
+
+    event_bytes: int = 256 * 1024
+    depth: int = 32
+    fields: int = 256
+    field_name_bytes: int = 128
+    string_bytes: int = 64 * 1024
+    max_ahead_us: int = 600_000_000
+
+
+def suspicious_lines(
+    payload: bytes,
+    octets: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    limits: EventLimits,
+) -> NDArray[np.int64]:
+    """Give the positions of the lines that may break a limit which decoding alone does not see."""
+    lengths = ends - starts
+    found = [np.flatnonzero(lengths > min(limits.event_bytes, limits.string_bytes, limits.fields * SHORTEST_FIELD))]
+    places = [_nested(octets, starts, limits.depth), _long_names(octets, limits), _long_numbers(octets), _exponents(octets)]
+    places += [_occurrences(payload, escape) for escape in ESCAPES]
+    for place in places:
+        if len(place):
+            found.append(np.searchsorted(starts, place, side="right") - 1)
+    return np.unique(np.concatenate(found))
+
+
+def _nested(octets: NDArray[np.uint8], starts: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
+    """Lines with more opening brackets than may be open at once."""
+    opening = (octets & 0xDF) == 0x5B  # `[` and `{` differ in one bit
+    if int(np.count_nonzero(opening)) <= len(starts):
+        return np.empty(0, np.int64)
+    places = np.flatnonzero(opening)
+    lines = np.searchsorted(starts, places, side="right") - 1
+    return starts[np.flatnonzero(np.bincount(lines, minlength=len(starts)) > depth)]
+
+
+def _long_names(octets: NDArray[np.uint8], limits: EventLimits) -> NDArray[np.int64]:
+    """Aligned blocks without a quotation mark: any text longer than twice the block contains one."""
+    block = max(8, 1 << ((limits.field_name_bytes + 1) // 2).bit_length() - 1)
+    whole = len(octets) // block * block
+    if whole == 0:
+        return np.empty(0, np.int64)
+    words = (octets[:whole] == 34).view(np.uint64)
+    while len(words) > whole // block:
+        words = words[0::2] | words[1::2]
+    return np.flatnonzero(words == 0) * block
+
+
+def _long_numbers(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Runs of 19 digits or more: each covers at least four places of a grid of every fourth byte."""
+    grid = (octets[::4] - np.uint8(48)) < 10
+    pairs = grid[1:] & grid[:-1]
+    places = np.flatnonzero(pairs[2:] & pairs[:-2]) * 4
+    if not len(places):
+        return places
+    around = places[:, None] + np.arange(-6, 19)
+    inside = (around >= 0) & (around < len(octets))
+    digits = inside & ((octets[np.clip(around, 0, len(octets) - 1)] - np.uint8(48)) < 10)
+    before = np.cumprod(digits[:, 5::-1], axis=1).sum(axis=1)
+    after = np.cumprod(digits[:, 19:], axis=1).sum(axis=1)
+    return places[digits[:, 6:19].all(axis=1) & (before + 13 + after >= 19)]
+
+
+def _exponents(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """An `e` behind a digit with three digits of exponent near it, the only way past the range of a double."""
+    letters = np.flatnonzero(((octets[1:] | 0x20) == 101) & ((octets[:-1] - np.uint8(48)) < 10)) + 1
+    if not len(letters):
+        return letters
+    padded = np.concatenate([octets[-1:], np.zeros(4, np.uint8)])
+    window = np.stack([_at(octets, padded, letters + ahead) for ahead in (2, 3)])
+    return letters[((window - np.uint8(48)) < 10).all(axis=0)]
+
+
+def _at(octets: NDArray[np.uint8], padded: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint8]:
+    last = len(octets) - 1
+    return np.where(places <= last, octets[np.minimum(places, last)], padded[-1])
+
+
+def _occurrences(payload: bytes, needle: bytes) -> NDArray[np.int64]:
+    places, at = [], payload.find(needle)
+    while at >= 0:
+        places.append(at)
+        at = payload.find(needle, at + 1)
+    return np.array(places, np.int64)
+
+
+def problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:
+    """Say what is wrong with one event, beginning with the field; None when nothing is."""
+    if len(line) > limits.event_bytes:
+        return f"event: {len(line)} bytes; at most {limits.event_bytes} are allowed"
+    try:
+        event = msgspec.json.decode(line)
+    except msgspec.ValidationError as exc:
+        return f"event: {_lower(str(exc))}"
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        return f"event: not JSON: {_lower(str(exc))}"
+    except RecursionError:
+        return f"event: nested too deeply; at most {limits.depth} levels are allowed"
+    if not isinstance(event, dict):
+        return f"event: expected an object, got {describe(event)}"
+    return _shape_problem(event, limits) or reserved_problem(event, mapping, limits, now_us)
+
+
+def _shape_problem(event: dict[str, Any], limits: EventLimits) -> str | None:
+    stack: list[tuple[Any, str, int]] = [(event, "", 1)]
+    while stack:
+        value, path, depth = stack.pop()
+        if depth > limits.depth:
+            return f"{path[:200] or 'event'}: nested too deeply; at most {limits.depth} levels are allowed"
+        problem = _value_problem(value, path or "event", limits)
+        if problem:
+            return problem
+        if isinstance(value, dict):
+            stack += [(v, f"{path}.{k}" if path else k, depth + isinstance(v, (dict, list))) for k, v in value.items()]
+        elif isinstance(value, list):
+            stack += [(v, f"{path}[{i}]", depth + isinstance(v, (dict, list))) for i, v in enumerate(value)]
+    return None
+
+
+def _value_problem(value: Any, path: str, limits: EventLimits) -> str | None:
+    if isinstance(value, dict):
+        return _fields_problem(value, path, limits)
+    if isinstance(value, str):
+        size = len(value.encode())
+        if size > limits.string_bytes:
+            return f"{path}: a string of {size} bytes; at most {limits.string_bytes} are allowed"
+        if "\0" in value:
+            return f"{path}: a string with a NUL character, which is not allowed"
+    if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
+        return f"{path}: an integer outside of 64 bits"
+    return None
+
+
+def _fields_problem(fields: dict[str, Any], path: str, limits: EventLimits) -> str | None:
+    if len(fields) > limits.fields:
+        return f"{path}: {len(fields)} fields; at most {limits.fields} are allowed"
+    for name in fields:
+        if len(name.encode()) > limits.field_name_bytes:
+            return f"{name[:32]}…: a field name of more than {limits.field_name_bytes} bytes"
+        if not name or "\0" in name:
+            return f"{path}: a field name that is empty or has a NUL character"
+        if name.startswith(RESERVED_PREFIX):
+            return f"{name}: field names that begin with {RESERVED_PREFIX} are reserved"
+    return None
+
+
+def reserved_problem(
+    event: dict[str, Any], mapping: FieldMapping, limits: EventLimits, now_us: int
+) -> str | None:
+    """Say what is wrong with the reserved fields of a decoded event; None when nothing is."""
+    kind = event.get(mapping.type)
+    if kind is None:
+        return missing_type(event, mapping)
+    if not isinstance(kind, str) or not kind:
+        return f"{mapping.type}: expected a non-empty string, got {describe(kind)}"
+    value = event.get(mapping.value)
+    if value is not None and type(value) not in {int, float}:
+        return f"{mapping.value}: expected a number, got {describe(value)}"
+    for name in (mapping.user_id, mapping.event_id):
+        if event.get(name) is not None and type(event[name]) not in {str, int, float}:
+            return f"{name}: expected a string or a number, got {describe(event[name])}"
+    return _time_problem(event.get(mapping.timestamp), mapping, limits, now_us)
+
+
+def _time_problem(stamp: Any, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:
+    if stamp is None:
+        return None
+    try:
+        ahead_us = parse_timestamp(stamp) - now_us
+    except ValueError as exc:
+        return f"{mapping.timestamp}: {exc}, got {describe(stamp)}"
+    if ahead_us > limits.max_ahead_us:
+        return f"{mapping.timestamp}: {ahead_us / 1e6:.0f} s ahead of this server's clock; at most {limits.max_ahead_us / 1e6:g} s are allowed"
+    return None
+
+
+def missing_type(event: dict[str, Any], mapping: FieldMapping) -> str:
+    """Say that the type is missing, and which of the event's fields is likely meant to be it."""
+    likely = next((name for name in LIKELY_TYPE_FIELDS if isinstance(event.get(name), str)), None)
+    hint = f"; did you mean to map `{likely}`?" if likely else ""
+    return f"no `{mapping.type}`{hint}"
+
+
+def describe(value: Any) -> str:
+    """Show a value as JSON, short enough for a message."""
+    text = msgspec.json.encode(value).decode() if not isinstance(value, int) or abs(value) < 2**63 else str(value)[:40]
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,109 @@
+"""The ledger: what became of every event that was decoded, by source.
+
+    received = stored + filtered + duplicate + dead_lettered + rejected + pending
+
+`pending` is what is accepted and not committed yet. Requests refused unread are requests, not events, and are counted
+beside. All counts are cumulative and survive restarts: they travel with each epoch's commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+SETTLED = ("stored", "filtered", "duplicate", "dead_lettered")
+
+
+class Counts(msgspec.Struct):
+    """What became of the events of one source."""
+
+    received: int = 0
+    stored: int = 0
+    filtered: int = 0
+    duplicate: int = 0
+    dead_lettered: int = 0
+    rejected: int = 0
+    requests_refused: int = 0
+
+    @property
+    def pending(self) -> int:
+        """Accepted and not committed yet."""
+        return self.received - self.stored - self.filtered - self.duplicate - self.dead_lettered - self.rejected
+
+    def add(self, other: Counts) -> None:
+        """Add another's counts to these."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_dict(self) -> dict[str, int]:
+        """Give every count, with `pending`, in the order in which the equation reads."""
+        counts = {name: getattr(self, name) for name in self.__struct_fields__}
+        refused = counts.pop("requests_refused")
+        return {**counts, "pending": self.pending, "requests_refused": refused}
+
+
+class Ledger:
+    """Counts by source. `changes` rises with every change, so that others can tell whether to look again."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Counts] = {}
+        self.changes = 0
+
+    def of(self, source: str) -> Counts:
+        """Give a source's counts, to be changed in place."""
+        self.changes += 1
+        return self.sources.setdefault(source, Counts())
+
+    def settle(self, settled: Mapping[str, Mapping[str, int]]) -> None:
+        """Book what an epoch's commit settled: for each source how many were stored, filtered ..."""
+        for source, counts in settled.items():
+            row = self.of(source)
+            for name, number in counts.items():
+                setattr(row, name, getattr(row, name) + number)
+
+    def restore(self, saved: Mapping[str, Mapping[str, int]]) -> None:
+        """Start from what a commit recorded; what was pending then is received again by replay."""
+        for source, counts in saved.items():
+            row = self.of(source)
+            for name in (*SETTLED, "rejected", "requests_refused"):
+                setattr(row, name, counts.get(name, 0))
+            row.received = sum(getattr(row, name) for name in (*SETTLED, "rejected"))
+
+    def raise_rejected(self, seen: Mapping[str, int]) -> None:
+        """Take over a later count of rejected events, as a journal header carries it."""
+        for source, rejected in seen.items():
+            row = self.of(source)
+            more = max(0, rejected - row.rejected)
+            row.rejected += more
+            row.received += more
+
+    def rejected(self) -> dict[str, int]:
+        """Give the rejected events of each source that has any."""
+        return {source: row.rejected for source, row in self.sources.items() if row.rejected}
+
+    def total(self) -> Counts:
+        """Add up all sources."""
+        return _sum(self.sources.values())
+
+    def as_dict(self) -> dict[str, object]:
+        """Give the ledger as `/api/ledger` answers it."""
+        by_source = {source: row.as_dict() for source, row in sorted(self.sources.items())}
+        return {**self.total().as_dict(), "sources": by_source}
+
+    def after(self, settled: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+        """Give what the ledger will be once an epoch that settles these has been committed."""
+        names = (*SETTLED, "rejected", "requests_refused")
+        saved = {source: {name: getattr(row, name) for name in names} for source, row in self.sources.items()}
+        for source, counts in settled.items():
+            row = saved.setdefault(source, dict.fromkeys(names, 0))
+            for name, number in counts.items():
+                row[name] += number
+        return saved
+
+
+def _sum(rows: Iterable[Counts]) -> Counts:
+    total = Counts()
+    for row in rows:
+        total.add(row)
+    return total

@@ -1,0 +1,1 @@
+"""What changes in the browser while you watch."""

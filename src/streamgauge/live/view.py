@@ -1,0 +1,151 @@
+"""One view of the overview: a range of time, kept up to date partial by partial.
+
+A view starts from everything that is stored and open at one instant, and from then on takes in what each batch adds;
+so it shows what a query would answer, without asking again. Pure: time and partials are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgauge.aggregates import AGGREGATES
+from streamgauge.metric import Metric
+from streamgauge.metrics.query import natural_step, plain
+from streamgauge.partials import ALL_TIME, OTHER, Partials, empty, merge
+
+EVENTS: Final = "events"
+LATENCY: Final = "latency"
+PRESETS_S: Final[Mapping[str, int]] = {
+    "5m": 300, "15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800,
+}  # fmt: skip
+MOST_TYPES: Final = 100
+CHARTED_TYPES: Final = 6
+DIGITS: Final = 6  # of a figure in a chart; totals are sent in full
+FIGURES: Final = ("count", "sum", "avg", "min", "max", "p50", "p95", "p99")
+OTHER_NAME: Final = "(other)"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a view shows. A preset moves with time; otherwise start and end, in seconds since 1970, stand."""
+
+    preset: str | None
+    start: int = 0
+    end: int = 0
+
+    @property
+    def step(self) -> int:
+        """Seconds between two points."""
+        return natural_step(PRESETS_S[self.preset] if self.preset else self.end - self.start)
+
+    def at(self, now_s: float) -> tuple[int, int]:
+        """Give start and end of the points that are shown now; whole steps."""
+        step = self.step
+        if self.preset is None:
+            return self.start // step * step, -(-self.end // step) * step
+        end = (int(now_s) // step + 1) * step
+        return end - PRESETS_S[self.preset] // step * step, end
+
+
+class View:
+    """The figures of one range. `absorb` takes in what batches add; `figures` gives what is to be shown."""
+
+    def __init__(self, wanted: Range, metrics: Mapping[str, Metric]) -> None:
+        self.range = wanted
+        self._metrics = {name: metrics[name] for name in (EVENTS, LATENCY)}
+        self._points = {name: empty(metric.states, wanted.step) for name, metric in self._metrics.items()}
+
+    def absorb(self, name: str, parts: Sequence[Partials]) -> None:
+        """Take in partials of a metric."""
+        states = self._metrics[name].states
+        self._points[name] = merge([self._points[name], *parts], states, self.range.step)
+
+    def figures(self, now_s: float) -> dict[str, Any]:
+        """Give the part of the dashboard's state that comes from the metrics; times in milliseconds."""
+        start, end = self.range.at(now_s)
+        step = self.range.step
+        for name, points in self._points.items():
+            self._points[name] = points.select(points.bucket >= start)
+        events, latency = (self._within(name, end) for name in (EVENTS, LATENCY))
+        times = np.arange(start, end, step)
+        overall = merge([events.regroup([()] * len(events.series))], events.states, step)
+        by_type = merge([events], events.states, ALL_TIME)
+        return {
+            "range": {
+                "preset": self.range.preset, "from": start * 1000, "to": end * 1000, "step_ms": step * 1000,
+                "live": self.range.preset is not None,
+            },
+            "time": (times * 1000).tolist(),
+            "totals": {EVENTS: _totals(overall), LATENCY: _totals(latency)},
+            "series": {
+                **_series(overall, ("count", "avg", "p50", "p95", "p99"), times, step),
+                **{f"latency_{name}": c for name, c in _series(latency, ("p50", "p95", "p99"), times, step).items()},
+            },
+            "types": _types(by_type),
+            "type_series": _type_series(events, by_type, times, step),
+        }  # fmt: skip
+
+    def _within(self, name: str, end: int) -> Partials:
+        points = self._points[name]
+        return points.select(points.bucket < end)
+
+
+def _totals(points: Partials) -> dict[str, int | float | None]:
+    """Give the figures of everything that is shown, over all series together."""
+    together = merge([points.regroup([()] * len(points.series))], points.states, ALL_TIME)
+    if not len(together):
+        return {"count": 0, **dict.fromkeys(FIGURES[1:])}
+    return {name: plain(AGGREGATES[name].finish(together), name)[0] for name in FIGURES}
+
+
+def _series(
+    points: Partials, names: Sequence[str], times: NDArray[np.int64], step: int
+) -> dict[str, list[int | float | None]]:
+    """Give figures on the shared axis of time, null (a count: 0) where nothing was."""
+    places = (points.bucket - times[0]) // step
+    columns: dict[str, list[int | float | None]] = {}
+    for name in names:
+        column: list[int | float | None] = [0 if name == "count" else None] * len(times)
+        for place, value in zip(places.tolist(), plain(AGGREGATES[name].finish(points), name), strict=True):
+            column[place] = _short(value)
+        columns[name] = column
+    return columns
+
+
+def _short(value: float | None) -> int | float | None:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _types(by_type: Partials) -> dict[str, dict[str, Any]]:
+    """Give the commonest types with their figures."""
+    shown = np.argsort(-by_type.columns["count"], kind="stable")[:MOST_TYPES]
+    columns = {name: plain(AGGREGATES[name].finish(by_type), name) for name in ("count", "avg", "p95")}
+    types = {}
+    for row in shown.tolist():
+        series = by_type.series[by_type.code[row]]
+        figures: dict[str, Any] = {name: column[row] for name, column in columns.items()}
+        types[_name(series)] = {**figures, "other": True} if series is OTHER else figures
+    return types
+
+
+def _name(series: tuple[object, ...]) -> str:
+    return OTHER_NAME if series is OTHER else str(series[0])
+
+
+def _type_series(
+    events: Partials, by_type: Partials, times: NDArray[np.int64], step: int
+) -> dict[str, list[int | float | None]]:
+    """Give the counts over time of the few commonest types."""
+    shown = np.argsort(-by_type.columns["count"], kind="stable")[:CHARTED_TYPES]
+    charted = {}
+    for row in shown.tolist():
+        series = by_type.series[by_type.code[row]]
+        code = next(place for place, one in enumerate(events.series) if one is series or one == series)
+        rows = events.select(events.code == code)
+        charted[_name(series)] = _series(rows, ("count",), times, step)["count"]
+    return charted

@@ -1,0 +1,1 @@
+"""The doors: bytes in, an answer out."""

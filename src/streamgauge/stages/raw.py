@@ -1,0 +1,127 @@
+"""Raw events for the store: the columns of batches, laid out for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgauge.columns import MISSING, Coded, Numbers
+from streamgauge.commit import RawRows, Texts
+from streamgauge.errors import InternalError
+from streamgauge.event import EventBatch, Lines
+
+
+def raw_rows(batch: EventBatch, processed_us: int) -> RawRows:
+    """Give a batch's events as rows of the table of raw events."""
+    n = len(batch)
+    if batch.lines is None:
+        raise InternalError("a batch without its lines cannot be stored")
+    return RawRows(
+        seq=np.full(n, batch.seq, np.int64),
+        index=batch.index,
+        time_us=batch.time_us,
+        received_us=np.full(n, batch.origin.at_us, np.int64),
+        processed_us=processed_us,
+        type=batch.type,
+        user_id=_identifiers(batch.objects("user_id")),
+        event_id=_identifiers(batch.objects("event_id")),
+        value=batch.value,
+        event=event_texts(batch.lines),
+    )
+
+
+def event_texts(lines: Lines) -> Texts:
+    """Give the lines without their newlines, one behind the other."""
+    payload, starts, ends = lines
+    lengths = ends - starts
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    whole = len(payload) == int(offsets[-1]) + len(lengths)
+    data = payload.replace(b"\n", b"") if whole else b"".join(lines.line(i) for i in range(len(lengths)))
+    return Texts(offsets=offsets.astype(np.int32), data=data)
+
+
+def _identifiers(objects: list[Any]) -> Texts | None:
+    kinds = set(map(type, objects))
+    if kinds == {type(MISSING)}:
+        return None
+    if kinds == {str}:
+        texts, valid = objects, None
+    else:
+        texts = ["" if value is MISSING else str(value) for value in objects]
+        valid = np.array([value is not MISSING for value in objects], bool)
+    joined = "".join(texts)
+    data = joined.encode()
+    plain = len(data) == len(joined)
+    lengths = np.fromiter(map(len, texts) if plain else (len(t.encode()) for t in texts), np.int64, len(texts))
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Texts(offsets=offsets.astype(np.int32), data=data, valid=valid)
+
+
+def join_raw(rows: Sequence[RawRows], most_bytes: int = 16 * 2**20) -> list[RawRows]:
+    """Join small runs of rows into few, each of some megabytes at most."""
+    joined, current, size = [], [], 0
+    for one in rows:
+        if current and (size + len(one.event.data) > most_bytes or current[-1].processed_us != one.processed_us):
+            joined.append(_join(current))
+            current, size = [], 0
+        current.append(one)
+        size += len(one.event.data)
+    if current:
+        joined.append(_join(current))
+    return joined
+
+
+def _join(rows: list[RawRows]) -> RawRows:
+    if len(rows) == 1:
+        return rows[0]
+    lengths = [len(row) for row in rows]
+    return RawRows(
+        seq=np.concatenate([row.seq for row in rows]),
+        index=np.concatenate([row.index for row in rows]),
+        time_us=np.concatenate([row.time_us for row in rows]),
+        received_us=np.concatenate([row.received_us for row in rows]),
+        processed_us=rows[0].processed_us,
+        type=join_coded([row.type for row in rows]),
+        user_id=_join_texts([row.user_id for row in rows], lengths),
+        event_id=_join_texts([row.event_id for row in rows], lengths),
+        value=Numbers(
+            np.concatenate([row.value.values for row in rows]), np.concatenate([row.value.valid for row in rows])
+        ),
+        event=_join_texts([row.event for row in rows], lengths) or rows[0].event,
+    )
+
+
+def join_coded(columns: Sequence[Coded]) -> Coded:
+    """Join columns of strings whose codes each count into their own list."""
+    lookup: dict[object, int] = {}
+    codes = []
+    for column in columns:
+        places = [lookup.setdefault(value, len(lookup)) for value in column.values]
+        codes.append(np.array(places, np.int32)[column.codes])
+    return Coded(np.concatenate(codes), list(lookup))
+
+
+def _join_texts(columns: Sequence[Texts | None], lengths: Sequence[int]) -> Texts | None:
+    if all(column is None for column in columns):
+        return None
+    there = [
+        Texts(offsets=np.zeros(n + 1, np.int32), data=b"", valid=np.zeros(n, bool)) if column is None else column
+        for column, n in zip(columns, lengths, strict=True)
+    ]
+    ends = np.cumsum([0, *(len(column.data) for column in there)])
+    offsets = [column.offsets[:-1].astype(np.int64) + end for column, end in zip(there, ends[:-1], strict=True)]
+    valid = None if all(column.valid is None for column in there) else np.concatenate([_valid(c) for c in there])
+    return Texts(
+        offsets=np.concatenate([*offsets, ends[-1:]]).astype(np.int32),
+        data=b"".join(column.data for column in there),
+        valid=valid,
+    )
+
+
+def _valid(column: Texts) -> NDArray[np.bool_]:
+    return np.ones(len(column.offsets) - 1, bool) if column.valid is None else column.valid

@@ -1,0 +1,1 @@
+"""Where rollups and raw events are kept."""

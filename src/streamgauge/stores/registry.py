@@ -1,0 +1,31 @@
+"""Which store a URL names: a new store is one file and one line here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from streamgauge.errors import OptionError
+from streamgauge.store import Store
+from streamgauge.stores.duckdb import DuckDBStore
+
+
+def _duckdb(path: str, memory_limit_bytes: int) -> Store:
+    return DuckDBStore.open(None if path == ":memory:" else Path(path), memory_limit_bytes=memory_limit_bytes)
+
+
+STORES: Final[dict[str, Callable[[str, int], Store]]] = {"duckdb": _duckdb}
+
+
+def open_store(url: str, *, memory_limit_bytes: int) -> Store:
+    """Open the store that a URL such as `duckdb:///data/streamgauge.duckdb` names; blocks."""
+    scheme = urlsplit(url).scheme
+    if scheme not in STORES:
+        near = difflib.get_close_matches(scheme, STORES, 1)
+        fix = f"did you mean {near[0]}://?" if near else f"use one of {', '.join(f'{name}://' for name in STORES)}"
+        raise OptionError("store.url", f"no store for {scheme}://", fix)
+    path = url.removeprefix(f"{scheme}://")
+    return STORES[scheme](path.removeprefix("/"), memory_limit_bytes)

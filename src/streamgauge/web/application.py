@@ -1,0 +1,118 @@
+"""One ASGI application: ingest and the socket as plain ASGI in front, everything else as Starlette routes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import mimetypes
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Route
+
+from streamgauge.errors import StreamgaugeError
+from streamgauge.sources.http import HttpSource
+from streamgauge.web import api, problem
+from streamgauge.web.openapi import document, documentation_page
+from streamgauge.web.problem import Receive, Scope, Send
+from streamgauge.web.service import Service
+from streamgauge.web.socket import PATH as SOCKET_PATH
+from streamgauge.web.socket import SocketEndpoint
+
+log = structlog.get_logger()
+
+EVENTS_PATH: Final = "/api/events"
+DASHBOARD: Final = Path(__file__).parent.parent / "dashboard"
+SERVED: Final = frozenset({".js", ".mjs", ".css", ".svg", ".json", ".txt", ".png", ".ico"})
+SECURITY: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-cache",
+}
+
+
+class WebApplication:
+    """The server's ASGI application."""
+
+    def __init__(self, service: Service, *, source: HttpSource, socket: SocketEndpoint) -> None:
+        self._source, self._socket = source, socket
+        self._rest = Starlette(
+            routes=[
+                *api.routes(service),
+                Route("/", _page, methods=["GET"]),
+                Route("/docs", _documentation, methods=["GET"]),
+                Route("/openapi.json", _openapi, methods=["GET"]),
+                Route("/dashboard/{path:path}", _file, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: _http_error, StreamgaugeError: _our_error, Exception: _bug},  # type: ignore[dict-item]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or connection."""
+        path = scope.get("path")
+        if path == EVENTS_PATH and scope["type"] == "http":
+            await self._source(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == SOCKET_PATH:
+            await self._socket(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": f"there is {SOCKET_PATH}"})
+
+
+async def _page(request: Request) -> Response:  # noqa: ARG001  a route's handler takes the request
+    return FileResponse(DASHBOARD / "index.html", headers=SECURITY)
+
+
+async def _file(request: Request) -> Response:
+    path = (DASHBOARD / request.path_params["path"]).resolve()
+    if not path.is_relative_to(DASHBOARD.resolve()) or path.suffix not in SERVED or not path.is_file():
+        return problem.response(HTTPStatus.NOT_FOUND, "not_found", "there is no such file")
+    kind = "text/javascript" if path.suffix in {".js", ".mjs"} else mimetypes.guess_type(path.name)[0]
+    return FileResponse(path, headers=SECURITY, media_type=kind)
+
+
+async def _documentation(request: Request) -> Response:  # noqa: ARG001  a route's handler takes the request
+    page, style = documentation_page()
+    digest = hashlib.sha256(style.encode()).digest()
+    policy = f"default-src 'none'; style-src 'sha256-{_base64(digest)}'"
+    return HTMLResponse(page, headers={**SECURITY, "Content-Security-Policy": policy})
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+async def _openapi(request: Request) -> Response:  # noqa: ARG001  a route's handler takes the request
+    return Response(document(), media_type="application/json", headers=SECURITY)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    details = {
+        HTTPStatus.NOT_FOUND: ("not_found", f"there is nothing at {request.url.path[:200]}; /docs lists what there is"),
+        HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", f"{request.method[:20]} is not possible here"),
+    }
+    code, detail = details.get(HTTPStatus(error.status_code), ("bad_request", str(error.detail)))
+    return problem.response(error.status_code, code, detail, headers=dict(error.headers or {}))
+
+
+async def _our_error(request: Request, error: StreamgaugeError) -> Response:  # noqa: ARG001  a handler takes the request
+    return problem.response_to(error)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return problem.response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "a bug of ours; the server's log has the details")

@@ -1,0 +1,254 @@
+"""The API's description: an OpenAPI document, its schemas from msgspec, and a page that reads well without scripts."""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from typing import Any, Final
+
+import msgspec
+
+from streamgauge.version import __version__
+
+Schema = dict[str, Any]
+
+
+class EventError(msgspec.Struct):
+    """Why one event of a batch was rejected."""
+
+    index: int
+    error: str
+
+
+class Accepted(msgspec.Struct, omit_defaults=True):
+    """What became of the events."""
+
+    accepted: int
+    rejected: int = 0
+    errors: list[EventError] = []
+
+
+class Problem(msgspec.Struct):
+    """An RFC 9457 problem; `code` is stable."""
+
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+class MetricAbout(msgspec.Struct):
+    """A metric that exists."""
+
+    name: str
+    by: list[str]
+    aggregates: list[str]
+    where: str | None
+    value: str
+    built_in: bool
+
+
+class MetricList(msgspec.Struct):
+    """Every metric."""
+
+    metrics: list[MetricAbout]
+
+
+class MetricSeries(msgspec.Struct, omit_defaults=True):
+    """One series: totals over the range, and columns of points, `time` in milliseconds since 1970."""
+
+    by: dict[str, str | int | float | bool | None]
+    totals: dict[str, int | float | None]
+    points: dict[str, list[int | float | None]]
+    other: bool = False
+
+
+class MetricAnswer(msgspec.Struct, rename={"start": "from", "end": "to"}):
+    """Totals and series of a range. Times in milliseconds since 1970, step in seconds."""
+
+    metric: str
+    start: int
+    end: int
+    step: int
+    as_of: int
+    series: list[MetricSeries]
+
+
+class SqlAnswer(msgspec.Struct):
+    """Rows of a SELECT."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+    truncated: bool
+    as_of: int
+
+
+class SqlBody(msgspec.Struct):
+    """One SELECT over the views `events` and `rollups`, with `?` for parameters."""
+
+    sql: str
+    params: list[str | int | float | bool | None] = []
+
+
+class LedgerCounts(msgspec.Struct):
+    """received = stored + filtered + duplicate + dead_lettered + rejected + pending."""
+
+    received: int
+    stored: int
+    filtered: int
+    duplicate: int
+    dead_lettered: int
+    rejected: int
+    pending: int
+    requests_refused: int
+
+
+class LedgerAnswer(LedgerCounts):
+    """The ledger in all, and by source."""
+
+    sources: dict[str, LedgerCounts]
+
+
+class Status(msgspec.Struct):
+    """Whether the server is alive, or ready, and if not, why."""
+
+    status: str
+    reasons: list[str] = []
+
+
+EVENT: Final = {"type": "page_view", "user_id": "user_123", "page": "/products", "value": 1}
+RANGE: Final = [
+    ("from", "string", "ISO 8601, or a number told by its size to be s, ms, µs or ns; `all`; default: 15 minutes before `to`"),
+    ("to", "string", "like `from`; default: now"),
+    ("step", "integer", "seconds between points; default: what gives at most 200 points"),
+    ("by", "string", "some of the metric's groups, separated by commas; empty: all together"),
+    ("aggregates", "string", "some of the metric's aggregates, separated by commas"),
+    ("top", "integer", "only the series with the greatest counts"),
+    ("where", "string", "an SQL condition on the metric's groups"),
+]
+
+
+@cache
+def document() -> bytes:
+    """Give the OpenAPI document."""
+    kinds = (Accepted, Problem, MetricList, MetricAnswer, SqlAnswer, SqlBody, LedgerAnswer, Status)
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    paths = {path: {method: operation} for path, method, operation in _operations()}
+    about = {"title": "Streamgauge", "version": __version__, "description": "Events in, exact numbers out."}
+    return msgspec.json.encode(
+        {"openapi": "3.1.0", "info": about, "paths": paths, "components": {"schemas": schemas}}
+    )
+
+
+def _operations() -> list[tuple[str, str, Schema]]:
+    return [
+        ("/api/events", "post", _events()),
+        ("/api/metrics", "get", _get("What metrics there are", "MetricList")),
+        ("/api/metrics/{name}", "get", _metric()),
+        ("/api/query", "post", _query()),
+        ("/api/ledger", "get", _get("What became of every event", "LedgerAnswer")),
+        ("/healthz", "get", _get("Is the process alive", "Status")),
+        ("/readyz", "get", {**_get("Are events accepted now", "Status"), "responses": {**_ok("Status"), "503": _is("Status", "not ready")}}),
+        ("/metrics", "get", {"summary": "The server's own metrics, for Prometheus", "responses": {"200": {"description": "text", "content": {"text/plain": {"schema": {"type": "string"}}}}}}),
+    ]  # fmt: skip
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _is(name: str, text: str, kind: str = "application/json") -> Schema:
+    return {"description": text, "content": {kind: {"schema": _ref(name)}}}
+
+
+def _ok(name: str) -> Schema:
+    return {"200": _is(name, "the answer")}
+
+
+def _problems(*codes: tuple[int, str]) -> Schema:
+    return {str(code): _is("Problem", text, "application/problem+json") for code, text in codes}
+
+
+def _get(summary: str, name: str) -> Schema:
+    return {"summary": summary, "responses": _ok(name)}
+
+
+def _events() -> Schema:
+    event = {"type": "object", "properties": {"type": {"type": "string", "minLength": 1}}, "required": ["type"]}
+    content = {
+        "application/json": {"schema": {"oneOf": [event, {"type": "array", "items": event}]}, "example": EVENT},
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    }
+    return {
+        "summary": "Send one event, an array of events, or one event a line",
+        "description": "`Content-Encoding: gzip` or `zstd`. The query string may name other fields: `?type=event&timestamp=ts`.",
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "202": _is("Accepted", "accepted: will be counted, whatever happens"),
+            "422": _is("Accepted", "no event was acceptable"),
+            **_problems((400, "not JSON"), (413, "too large"), (415, "unknown media type"), (503, "no room now; see Retry-After")),
+        },
+    }
+
+
+def _metric() -> Schema:
+    parameters = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+    parameters += [
+        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": kind}}
+        for name, kind, text in RANGE
+    ]
+    answer = _is("MetricAnswer", "totals and series")
+    answer["content"]["text/csv"] = {"schema": {"type": "string"}}
+    return {
+        "summary": "Totals and series of a metric",
+        "parameters": parameters,
+        "responses": {"200": answer, **_problems((400, "a question the metric cannot answer"), (404, "no such metric"))},
+    }
+
+
+def _query() -> Schema:
+    answer = _is("SqlAnswer", "rows")
+    answer["content"]["text/csv"] = {"schema": {"type": "string"}}
+    return {
+        "summary": "One SELECT over the views events and rollups",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("SqlBody")}}},
+        "responses": {"200": answer, **_problems((400, "not a SELECT that may run"), (413, "too large"), (503, "took too long"))},
+    }
+
+
+STYLE: Final = """
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
+body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+section { border-top: 1px solid color-mix(in srgb, currentColor 20%, transparent); padding: .5rem 0 1rem; }
+code { font: .92em ui-monospace, monospace; }
+h2 code { font-size: 1rem; }
+td { padding: .15rem .8rem .15rem 0; vertical-align: top; }
+"""
+
+
+@cache
+def documentation_page() -> tuple[str, str]:
+    """Give the page of the documentation, and its style."""
+    sections = "".join(_section(path, method, operation) for path, method, operation in _operations())
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>Streamgauge API</title><style>{STYLE}</style>"
+        "<h1>Streamgauge API</h1><p>As a document for tools: <a href='/openapi.json'>openapi.json</a>. "
+        f"Errors are <code>application/problem+json</code> with a stable <code>code</code>.</p>{sections}",
+        STYLE,
+    )
+
+
+def _section(path: str, method: str, operation: Schema) -> str:
+    parameters = "".join(
+        f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p.get('description', ''))}"
+        for p in operation.get("parameters", ())
+        if p["in"] == "query"
+    )
+    answers = "".join(
+        f"<tr><td><code>{code}</code><td>{escape(answer['description'])}" for code, answer in operation["responses"].items()
+    )
+    return (
+        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation['summary'])}. "
+        f"{escape(operation.get('description', ''))}</p><table>{parameters}</table><table>{answers}</table></section>"
+    )

@@ -1,0 +1,56 @@
+"""Answers that say what went wrong, as RFC 9457 problem details with a stable `code`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from streamgauge import errors
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MEDIA_TYPE = "application/problem+json"
+
+_STATUS: dict[type[Exception], HTTPStatus] = {
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.DecodeError: HTTPStatus.BAD_REQUEST,
+    errors.UnknownMetric: HTTPStatus.NOT_FOUND,
+    errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QueryError: HTTPStatus.BAD_REQUEST,
+    errors.ExpressionError: HTTPStatus.BAD_REQUEST,
+    errors.Saturated: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def body_of(status: int, code: str, detail: str, **more: Any) -> bytes:
+    """Write a problem."""
+    problem = {"title": HTTPStatus(status).phrase, "status": int(status), "code": code, "detail": detail, **more}
+    return msgspec.json.encode(problem)
+
+
+def response(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """Answer with a problem."""
+    return Response(body_of(status, code, detail, **more), status, headers, MEDIA_TYPE)
+
+
+def response_to(error: errors.StreamgaugeError) -> Response:
+    """Answer an error of ours; raises it again where it is not the sender's to know."""
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
+    if status is None:
+        raise error
+    headers = {}
+    if isinstance(error, errors.Saturated):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "5"
+    code = getattr(error, "code", "storage_error" if isinstance(error, errors.JournalError) else "bad_request")
+    return response(status, code, str(error), headers=headers)

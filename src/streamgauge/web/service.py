@@ -1,0 +1,82 @@
+"""What the API needs of the running server, in one place and without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streamgauge.errors import Saturated
+from streamgauge.ledger import Ledger
+from streamgauge.metric import Metric
+from streamgauge.metrics.query import SeriesAnswer, ask
+from streamgauge.reader import Reader
+from streamgauge.store import Store, Table
+
+COVERED_US = 2_000_000  # a query covers all that was accepted this long before it
+WAIT_S = 5.0
+
+
+class Progress(Protocol):
+    """How far accepted events have come."""
+
+    def accepted_before(self, at_us: int) -> int:
+        """Give the last append that was accepted before a time."""
+
+    async def caught_up(self, seq: int, timeout_s: float) -> bool:
+        """Wait until the store holds everything up to an append."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A metric's answer; times in milliseconds, step in seconds."""
+
+    metric: str
+    start_ms: int
+    end_ms: int
+    step: int
+    as_of: int
+    aggregates: tuple[str, ...]
+    series: Sequence[SeriesAnswer]
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """Answers questions about the running server."""
+
+    reader: Reader
+    store: Store
+    ledger: Ledger
+    progress: Progress
+    now_us: Callable[[], int]
+    not_ready: Callable[[], list[str]]
+    exposition: Callable[[str], tuple[bytes, str]]
+    sql_timeout_s: float
+    sql_max_rows: int
+
+    async def answer_metric(self, metric: Metric, *, start: int | None, end: int | None, **options: Any) -> Answer:
+        """Answer totals and series of a range, in seconds; None: from the first to the last event there is."""
+        if start is None or end is None:
+            first, last = await self.reader.extent(metric) or (self.now_us() // 1_000_000,) * 2
+            start, end = first if start is None else start, last + 1 if end is None else end
+        question = ask(metric, start=start, end=max(end, start + 1), **options)
+        series = await self.reader.answer(metric, question)
+        return Answer(
+            metric=metric.name,
+            start_ms=start * 1000,
+            end_ms=end * 1000,
+            step=question.step,
+            as_of=self.now_us() // 1000,
+            aggregates=question.aggregates,
+            series=series,
+        )
+
+    async def answer_sql(self, sql: str, params: Sequence[Any]) -> tuple[Table, int]:
+        """Answer a SELECT that has been checked, once the store covers what was accepted two seconds ago."""
+        as_of_us = self.now_us() - COVERED_US
+        if not await self.progress.caught_up(self.progress.accepted_before(as_of_us), WAIT_S):
+            raise Saturated("the store has not caught up with what was accepted two seconds ago", 2.0)
+        table = await self.reader.in_thread(
+            lambda: self.store.query(sql, params, timeout_s=self.sql_timeout_s, max_rows=self.sql_max_rows)
+        )
+        return table, as_of_us // 1000

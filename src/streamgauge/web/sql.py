@@ -1,0 +1,61 @@
+"""What an SQL question may be: one SELECT over the public views, without anything that reaches beyond the data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from streamgauge.errors import QueryError
+
+MOST_CHARACTERS: Final = 100_000
+VIEWS: Final = ("events", "rollups")
+TABLE_FUNCTIONS: Final = frozenset({"unnest", "generate_series", "range"})
+FORBIDDEN_PREFIXES: Final = ("read_", "duckdb_", "pragma_", "sniff_", "parquet_", "glob", "getenv", "query", "which_")
+FORBIDDEN: Final = frozenset({"current_setting", "getvariable", "from_substrait", "write_log", "json_execute_serialized_sql", "add_parquet_key"})
+
+
+def check_select(sql: str) -> str:
+    """Give the SQL text if it may run; raises QueryError that says what is allowed."""
+    if len(sql) > MOST_CHARACTERS:
+        raise QueryError(f"sql: {len(sql)} characters; at most {MOST_CHARACTERS} are allowed")
+    try:
+        statements = sqlglot.parse(sql, dialect="duckdb")
+    except (SqlglotError, RecursionError) as exc:
+        raise QueryError(f"sql: cannot be parsed: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}") from None
+    if len(statements) != 1 or statements[0] is None:
+        raise QueryError(f"sql: expected one SELECT, got {len([s for s in statements if s])} statements")
+    tree = statements[0]
+    if not isinstance(tree, exp.Query):
+        raise QueryError(f"sql: expected a SELECT, got {tree.key.upper()}")
+    if any(True for _ in tree.find_all(exp.Into, exp.Command, exp.DML, exp.DDL) if not isinstance(_, exp.Query)):
+        raise QueryError("sql: only SELECT is allowed")
+    named = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
+    for table in tree.find_all(exp.Table):
+        _check_table(table, named)
+    for function in tree.find_all(exp.Func):
+        _check_function(function)
+    return sql
+
+
+def _check_table(table: exp.Table, named: set[str]) -> None:
+    if isinstance(table.this, exp.Func):
+        name = _name_of(table.this)
+        if name not in TABLE_FUNCTIONS:
+            raise QueryError(f"sql: {name}(...) may not be used as a table; there are the views {' and '.join(VIEWS)}")
+        return
+    name = table.name.lower()
+    if table.db or table.catalog or name not in {*VIEWS, *named}:
+        raise QueryError(f"sql: there is no table {table.sql(dialect='duckdb')[:80]}; there are the views {' and '.join(VIEWS)}")
+
+
+def _check_function(function: exp.Func) -> None:
+    name = _name_of(function)
+    if name in FORBIDDEN or name.startswith(FORBIDDEN_PREFIXES):
+        raise QueryError(f"sql: the function {name} may not be used")
+
+
+def _name_of(function: exp.Func) -> str:
+    return (function.name if isinstance(function, exp.Anonymous) else function.sql_name()).lower()
