@@ -257,7 +257,8 @@ async def test_events_of_clients_that_left_while_the_disk_was_busy_flow_on_in_or
     for future in sent[::2]:
         future.cancel()
     files.gate.set()
-    assert await sent[-1] == len(TEXTS)
+    async with asyncio.timeout(10):
+        assert await sent[-1] == len(TEXTS)
     assert seen == list(range(1, len(TEXTS) + 1))
     assert kept(journal) == expected(TEXTS)
     await journal.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from journal_tools import entry, expected, ignore, kept, open_journal, segments, write_all
+from journal_tools import TestFiles, entry, expected, ignore, kept, open_journal, segments, write_all
 from streamgauge.errors import JournalError, StorageFull
 from streamgauge.journal import Control
 from streamgauge.journals.file import FileJournal
@@ -98,6 +98,18 @@ async def test_a_full_journal_refuses_until_something_is_released(tmp_path: Path
         await journal.append(entry("still full"), seen.append)
     journal.release(journal.last_seq)
     assert await journal.append(entry("room again"), seen.append) == len(seen)
+    await journal.close()
+
+
+async def test_a_group_that_fits_only_in_part_does_not_exceed_the_room(tmp_path: Path) -> None:
+    files = TestFiles()
+    journal = open_journal(tmp_path, max_bytes=4_000, files=files)
+    files.gate.clear()
+    sent = [journal.append(entry(str(number)), ignore) for number in range(100)]
+    files.gate.set()
+    outcomes = await asyncio.gather(*sent, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {int, StorageFull}
+    assert journal.size_bytes <= 4_000
     await journal.close()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_tools import Counter, Pass, Sink, Source, run, settle, until
+from pipeline_tools import Counter, Pass, Sink, Source, run, settle, until, until_seen
 from streamgauge.pipeline import BroadcastDispatcher, PartitionDispatcher, Supervisor
 
 
@@ -82,6 +82,39 @@ async def test_a_consumer_ends_when_its_last_producer_has() -> None:
             await supervisor.wait()
 
 
+async def test_a_consumer_ends_when_one_producer_has_ended_and_the_other_is_cancelled() -> None:
+    short, foreign, sink = Counter(end=5), Source(), Sink()
+    sink.subscribe_to(short, max_demand=10)
+    subscription = sink.subscribe_to(foreign, max_demand=10)
+    async with Supervisor([foreign]), Supervisor([short, sink]) as supervisor, asyncio.timeout(5):
+        await until_seen(sink, 5)
+        await settle()
+        assert not supervisor.finished
+        subscription.cancel()
+        await supervisor.wait()
+
+
+async def test_a_consumer_of_somebody_elses_producer_ends_with_it() -> None:
+    counter, sink = Counter(end=5), Sink()
+    sink.subscribe_to(counter, max_demand=10)
+    async with Supervisor([counter]), Supervisor([sink]) as supervisor, asyncio.timeout(5):
+        await supervisor.wait()
+    assert sink.events == list(range(5))
+
+
+async def test_an_ended_producer_waits_for_the_consumer_that_its_last_events_are_for() -> None:
+    counter = Counter(end=10, dispatcher=PartitionDispatcher(partitions=2, key=lambda event: event % 2))
+    even, odd = Sink(), Sink()
+    even.subscribe_to(counter, max_demand=20, partition=0)
+    async with Supervisor([counter, even, odd]) as supervisor, asyncio.timeout(5):
+        await until_seen(even, 5)
+        await settle()
+        assert not supervisor.finished
+        odd.subscribe_to(counter, max_demand=2, partition=1)
+        await supervisor.wait()
+    assert odd.events == [1, 3, 5, 7, 9]
+
+
 async def test_what_a_stage_has_in_hand_when_time_is_up_is_counted_as_left_behind() -> None:
     counter, sink = Counter(), Sink(open_gate=False)
     sink.subscribe_to(counter, max_demand=100, min_demand=80)
@@ -101,7 +134,8 @@ async def test_events_that_nobody_is_subscribed_for_do_not_hold_a_drain_up() -> 
     supervisor = Supervisor([counter, even])
     supervisor.start()
     await settle(200)
-    assert await supervisor.drain(5) == 10
+    async with asyncio.timeout(5):
+        assert await supervisor.drain() == 10
     assert even.events == list(range(0, 20, 2))
 
 
@@ -114,7 +148,8 @@ async def test_a_middle_stage_whose_consumers_have_gone_does_not_hold_a_drain_up
     await settle()
     subscription.cancel()
     sink.gate.set()
-    assert await supervisor.drain(5) == counter.next - len(sink.events)
+    async with asyncio.timeout(5):
+        assert await supervisor.drain() == counter.next - len(sink.events)
     assert sink.events == [0, 1]
 
 

@@ -101,6 +101,24 @@ async def test_what_a_cancelled_consumer_did_not_take_up_goes_to_others() -> Non
     assert counter.events_out == 100
 
 
+async def test_what_comes_back_from_a_cancelled_consumer_goes_out_before_what_waits() -> None:
+    class Generous(Counter):
+        async def handle_demand(self, demand: int) -> list[int]:
+            return await super().handle_demand(demand * 2)
+
+    generous, leaving, staying = Generous(end=20), Sink(open_gate=False), Sink()
+    subscription = leaving.subscribe_to(generous, max_demand=10, min_demand=8)
+    async with Supervisor([generous, leaving, staying]) as supervisor:
+        await settle()
+        assert generous.buffered == 10
+        subscription.cancel()
+        staying.subscribe_to(generous, max_demand=5)
+        leaving.gate.set()
+        await supervisor.wait()
+    assert leaving.events == [0, 1]
+    assert staying.events == list(range(2, 20))
+
+
 async def test_a_cancelled_consumer_no_longer_holds_a_broadcast_back() -> None:
     counter, stuck, free = Counter(end=100, dispatcher=BroadcastDispatcher()), Sink(open_gate=False), Sink()
     subscription = stuck.subscribe_to(counter, max_demand=10)

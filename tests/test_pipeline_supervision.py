@@ -1,6 +1,7 @@
 """Stages that raise, hang and die."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from pipeline_tools import Counter, Fragile, Pass, Sink, Source, run, settle, un
 from streamgauge.pipeline import (
     BroadcastDispatcher,
     Consumer,
+    DemandDispatcher,
     PartitionDispatcher,
     ProducerConsumer,
     StageFailed,
     Supervisor,
 )
+from streamgauge.pipeline.dispatcher import Dispatcher
 
 
 class Clock:
@@ -43,6 +46,7 @@ async def test_only_the_events_that_fail_alone_are_set_aside_and_the_rest_flows_
     assert [failed.events for failed in sink.failed] == [[3], [7]]
     assert "cannot handle [3]" in str(sink.failed[0].error)
     assert (sink.events_failed, sink.restarts, sink.events_in) == (2, 1, 20)
+    assert sink.resets == 4
     assert sink.tried == [list(range(10))] * 2 + [[event] for event in range(10)] + [list(range(10, 20))]
 
 
@@ -59,6 +63,18 @@ async def test_a_stage_decides_itself_what_becomes_of_failed_events() -> None:
     assert [events for events, _ in letters] == [[2]]
     assert letters[0][1].__traceback__ is not None
     assert (sink.events, sink.events_failed, len(sink.failed)) == ([0, 1, 3], 1, 0)
+    assert sink.tried == [[0], [1], [2], [2], [3]]
+
+
+async def test_searching_a_long_slice_for_bad_events_lets_others_run() -> None:
+    counter, sink = Counter(end=200), Fragile(bad=set(range(200)))
+    sink.subscribe_to(counter, max_demand=200, min_demand=0)
+    turns = 0
+    async with Supervisor([counter, sink]) as supervisor:
+        while not supervisor.finished:
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns >= 200
 
 
 async def test_failed_events_are_kept_only_up_to_a_limit_and_all_are_counted() -> None:
@@ -76,10 +92,13 @@ async def test_a_failing_middle_stage_emits_each_event_once_and_in_order() -> No
                 raise ValueError("not five")
             return await super().handle_events(events)
 
-    counter, picky, sink = Counter(end=20), Picky(), Sink()
+    counter, picky, sink = Counter(end=20), Picky(), Sink(open_gate=False)
     picky.subscribe_to(counter, max_demand=10, min_demand=0)
-    sink.subscribe_to(picky, max_demand=3, min_demand=0)
-    assert await run(counter, picky, sink) is None
+    sink.subscribe_to(picky, max_demand=3, min_demand=2)
+    async with Supervisor([counter, picky, sink]) as supervisor, asyncio.timeout(5):
+        await settle()
+        sink.gate.set()
+        await supervisor.wait()
     assert sink.events == [event for event in range(20) if event != 5]
     assert picky.events_failed == 1
 
@@ -140,8 +159,9 @@ async def test_a_consumer_that_dies_leaves_its_events_to_the_others_which_drain(
     with pytest.raises(StageFailed, match="Fragile"):
         await supervisor.wait()
     assert dying.events == []
-    assert sorted(living.events) == list(range(counter.next))
-    assert counter.events_out == counter.next
+    # first what it had been given, then what the dead one had in hand and what waited for it
+    assert living.events == [*range(10, 20), *range(10)]
+    assert counter.events_out == counter.next == 20
 
 
 async def test_a_consumer_under_another_supervisor_dies_and_the_rest_goes_on() -> None:
@@ -168,17 +188,22 @@ async def test_a_dead_consumer_no_longer_holds_a_broadcast_back() -> None:
         async with asyncio.timeout(5):
             await supervisor.wait()
     assert living.events == list(range(100))
+    assert dying.buffered + len(dying.events) in range(25, 40)
+    assert dying.buffered > 0
 
 
-async def test_a_dead_middle_stage_still_hands_out_what_it_had_finished() -> None:
+@pytest.mark.parametrize("dispatcher", [DemandDispatcher, BroadcastDispatcher])
+async def test_a_dead_middle_stage_still_hands_out_what_it_had_finished(
+    dispatcher: Callable[[], Dispatcher],
+) -> None:
     class Dying(Pass):
         async def handle_events(self, events: list[Any]) -> list[Any]:
             if 4 in events:
                 raise ValueError("four")
             return await super().handle_events(events)
 
-    counter, middle, sink = Counter(), Dying(times=4), Sink()
-    middle.subscribe_to(counter, max_demand=4, min_demand=0)
+    counter, middle, sink = Counter(dispatcher=dispatcher()), Dying(times=4), Sink()
+    middle.subscribe_to(counter, max_demand=12, min_demand=8)
     sink.subscribe_to(middle, max_demand=2, min_demand=0)
     with pytest.raises(StageFailed) as caught:
         async with Supervisor([counter, middle, sink], max_restarts=0) as supervisor, asyncio.timeout(5):
@@ -277,6 +302,27 @@ async def test_a_selector_that_fails_on_an_event_costs_that_event_alone() -> Non
     assert await run(counter, picky, other) is None
     assert picky.events == other.events == [event for event in range(10) if event != 6]
     assert counter.events_failed == 1
+
+
+async def test_when_a_middle_stage_dies_over_its_output_the_rest_of_its_slice_goes_to_others() -> None:
+    class Single(Pass):
+        async def handle_events(self, events: list[Any]) -> list[Any]:
+            if len(events) > 1:
+                raise ValueError("one at a time")
+            return await super().handle_events(events)
+
+    counter = Counter(end=3)
+    single = Single(dispatcher=PartitionDispatcher(partitions=["a"], key=lambda event: {}[event]))
+    sink, other = Sink(), Sink()
+    single.subscribe_to(counter, max_demand=3, min_demand=0)
+    sink.subscribe_to(single, partition="a")
+    other.subscribe_to(counter, max_demand=1, min_demand=0)
+    with pytest.raises(StageFailed) as caught:
+        async with Supervisor([counter, single, sink, other], max_restarts=1) as supervisor:
+            await supervisor.wait()
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert other.events == [1, 2]
+    assert single.buffered == 1
 
 
 @pytest.mark.parametrize("hook", ["on_restart", "handle_failed"])

@@ -73,7 +73,8 @@ async def test_events_of_a_client_that_left_still_flow_on(journal: Journal) -> N
     seen: list[int] = []
     waiter = journal.append(entry(), seen.append)
     waiter.cancel()
-    assert await journal.append(entry(), seen.append) == 2
+    async with asyncio.timeout(10):
+        assert await journal.append(entry(), seen.append) == 2
     assert seen == [1, 2]
 
 

@@ -202,6 +202,7 @@ class SegmentLog:
             active.cut_back()
         except OSError:
             with self._sync_lock:
+                # What was accepted before must reach the disk while the descriptor is still open.
                 if self._options.fsync == "interval":
                     self._sync_or_fail(active)
             self._abandon(active)
@@ -255,9 +256,8 @@ class SegmentLog:
                     self._closed.append(segment)
                     self._closed_bytes += segment.size
                     self._after = segment.link
-            with suppress(
-                OSError
-            ):  # Linux gives the descriptor back all the same; what matters was synced before
+            # Linux gives the descriptor back all the same, and what matters was synced before.
+            with suppress(OSError):
                 self._files.close(active.descriptor)
 
     def _note_configuration(self, drafts: Sequence[Draft]) -> None:
@@ -274,6 +274,4 @@ def refusal(error: OSError, path: Path) -> StorageFull | JournalError:
     """Give what to tell the sender when the system refused."""
     if error.errno in _FULL:
         return StorageFull(f"{path}: no room on the disk ({error.strerror})", _RETRY_AFTER_FULL_S)
-    return JournalError(
-        f"{path}: {error.strerror or error}; nothing was accepted; check the disk and try again"
-    )
+    return JournalError(f"{path}: {error.strerror or error}; check the disk and try again")

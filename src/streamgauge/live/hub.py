@@ -31,6 +31,7 @@ MOST_CHANNELS: Final = 64
 MOST_PARTS: Final = 64  # that wait for a tick before they are merged early
 SLICE: Final = 500  # viewers written to before the event loop gets a turn
 RATE_S: Final = 2.0
+QUIET_S: Final = 5.0  # at least this often something is sent, so that a page can tell quiet from dead
 
 
 class Watcher(Protocol):
@@ -73,6 +74,7 @@ class Channel:
         self.loaded = asyncio.Lock()
         self.pending: dict[str, list[Partials]] = {}
         self.shown: tuple[int, int, float] = (-1, -1, -1.0)
+        self.sent_at = 0.0
 
     def observe(self, partials: Mapping[str, Partials]) -> None:
         """Note what a batch adds, for the metrics that have been loaded."""
@@ -203,8 +205,9 @@ class Hub:
     async def _tick(self, channel: Channel) -> None:
         changed = channel.absorb()
         shown = (self._ledger.changes, channel.view.range.at(self._now_s())[1], self._rate())
-        if changed or shown != channel.shown:
-            channel.shown = shown
+        now = time.monotonic()
+        if changed or shown != channel.shown or now - channel.sent_at > QUIET_S:
+            channel.shown, channel.sent_at = shown, now
             state = self._state(channel)
             shift = _shift(channel.state["time"], state["time"])
             patch = diff(channel.state, state, shift)

@@ -17,6 +17,7 @@ from streamgauge.pipeline.dispatchers import BroadcastDispatcher, DemandDispatch
 from streamgauge.pipeline.failure import StageFailed
 from streamgauge.pipeline.producer import Producer
 from streamgauge.pipeline.producer_consumer import ProducerConsumer
+from streamgauge.pipeline.stage import Stage
 from streamgauge.pipeline.subscription import Subscription
 from streamgauge.pipeline.supervisor import Supervisor
 
@@ -27,6 +28,7 @@ __all__ = [
     "PartitionDispatcher",
     "Producer",
     "ProducerConsumer",
+    "Stage",
     "StageFailed",
     "Subscription",
     "Supervisor",

@@ -12,9 +12,11 @@ from streamgauge.pipeline.wakeup import Signal
 class Outlet:
     """Hands events to the consumers as the dispatcher says.
 
-    waiting: slices for which there was no demand, oldest first. While there are any, the stage takes in
-        nothing, so they are at most what one call of the stage gave, and what cancelled consumers left.
-    passed: events handed out so far; an event that goes to several consumers counts once.
+    waiting: slices for which there was no demand, oldest first. Once handed out as far as possible, there
+        are none or the demand is 0. The stage then takes in nothing, so they are at most what one call of
+        it gave, and what cancelled consumers left.
+    passed: events handed out so far, to consumers or to wait in their partition; an event that goes to
+        several consumers counts once.
     closed: whether the stage has ended.
     ending: whether the stage takes in nothing more and only waits for its consumers.
     """

@@ -52,7 +52,7 @@ class ProducerRunner(Runner):
         if outlet.waiting:
             await self._sending.flush()
         demand = outlet.demand
-        if self._ended or outlet.waiting or demand <= 0:
+        if self._ended or demand <= 0:
             return False
         events = await self._request(demand)
         if events is not None:
@@ -165,7 +165,7 @@ class ProducerConsumerRunner(Runner):
         return await self._taking.take()
 
     def _wants(self) -> bool:
-        return not self.failed and not self._outlet.waiting and self._outlet.demand > 0
+        return not self.failed and self._outlet.demand > 0
 
 
 def runner_of(stage: Stage, limit: RestartLimit) -> Runner:

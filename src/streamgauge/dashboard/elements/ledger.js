@@ -59,7 +59,10 @@ function Sources({ sources }) {
   return html`
     <div class="source-box" tabindex="0" role="region" aria-label="Ledger by source">
       <table>
-        <thead><tr><th scope="col">source</th>${fields.map((field) => html`<th scope="col" class="number" title=${MEANINGS[field]} key=${field}>${ledgerWord(field)}</th>`)}</tr></thead>
+        <thead><tr>
+          <th scope="col">source</th>
+          ${fields.map((field) => html`<th scope="col" class="number" title=${MEANINGS[field]} key=${field}>${ledgerWord(field)}</th>`)}
+        </tr></thead>
         <tbody>
           ${names.map((name) => html`
             <tr key=${name}><th scope="row">${name}</th>${fields.map((field) => {

@@ -9,7 +9,10 @@ import { Sparkline } from "./sparkline.js";
 /** @param {{store: import("../state.js").Store}} props */
 export function Tiles({ store }) {
   const state = store.state.value;
-  return html`<section class="tiles" aria-label="Key numbers">${tileProps(state).map((props) => html`<${Tile} key=${props.label} ...${props} />`)}</section>`;
+  return html`
+    <section class="tiles" aria-label="Key numbers">
+      ${tileProps(state).map((props) => html`<${Tile} key=${props.label} ...${props} />`)}
+    </section>`;
 }
 
 /**
@@ -35,24 +38,51 @@ function Tile({ label, hint, value, full, note, spark }) {
 /** @param {import("../types.js").State | null} state @returns {TileProps[]} */
 function tileProps(state) {
   const totals = state?.totals.events;
-  const series = state?.series ?? {};
-  const perS = state === null ? [] : perSecond(state, series.count ?? []);
-  const value = (/** @type {"avg" | "p50" | "p95" | "p99"} */ key, /** @type {string} */ label, /** @type {string} */ hint, /** @type {string} */ note) => ({
-    label, hint, note, value: compact(totals?.[key]), full: exact(totals?.[key]), spark: series[key] ?? [],
-  });
-  const now = (/** @type {string} */ key) => (latestOf(series[key]) === null ? "" : `now ${compact(latestOf(series[key]))}`);
+  const spread = totals?.count ? `${trimmed(compact(totals.min))} … ${trimmed(compact(totals.max))}` : "";
+  const within = "of the values in the range are at or below it, within 1.1 %";
   return [
-    {
-      label: "Total events", hint: "Every event counted since the first one. Beside it: how many fall into the chosen range.",
-      value: compact(state?.total_events), full: exact(state?.total_events), note: `${compact(totals?.count)} in range`, spark: totals?.count ? runningSum(series.count ?? []) : [],
-    },
-    {
-      label: "Throughput", hint: "Events received per second, right now. Beside it: the busiest moment of the range.",
-      value: rate(state?.rate), full: `${exact(state?.rate)} events per second`, note: peakOf(perS) === null ? "" : `peak ${rate(peakOf(perS))}`, spark: perS,
-    },
-    value("avg", "Average value", "Mean of the field value over the range; events without one are left out.", totals?.count ? `${trimmed(compact(totals.min))} … ${trimmed(compact(totals.max))}` : ""),
-    value("p50", "P50", "The median: half of the values in the range are at or below it. Within 1.1 % of the true one.", now("p50")),
-    value("p95", "P95", "95 of 100 values in the range are at or below it. Within 1.1 % of the true one.", now("p95")),
-    value("p99", "P99", "99 of 100 values in the range are at or below it: the slow or large end. Within 1.1 %.", now("p99")),
+    totalTile(state),
+    throughputTile(state),
+    valueTile(state, "avg", "Average value", "Mean of the field value in the range; events without one are left out.", spread),
+    valueTile(state, "p50", "P50", `The median: half ${within}.`),
+    valueTile(state, "p95", "P95", `95 in 100 ${within}.`),
+    valueTile(state, "p99", "P99", `99 in 100 ${within}: the slow or large end.`),
   ];
+}
+
+/** @param {import("../types.js").State | null} state @returns {TileProps} */
+function totalTile(state) {
+  const inRange = state?.totals.events.count;
+  return {
+    label: "Total events",
+    hint: "Every event counted since the first one. Beside it: how many fall into the chosen range.",
+    value: compact(state?.total_events),
+    full: exact(state?.total_events),
+    note: `${compact(inRange)} in range`,
+    spark: inRange ? runningSum(state?.series.count ?? []) : [],
+  };
+}
+
+/** @param {import("../types.js").State | null} state @returns {TileProps} */
+function throughputTile(state) {
+  const perS = state === null ? [] : perSecond(state, state.series.count ?? []);
+  const peak = peakOf(perS);
+  return {
+    label: "Throughput",
+    hint: "Events received per second, right now. Beside it: the busiest moment of the range.",
+    value: rate(state?.rate),
+    full: `${exact(state?.rate)} events per second`,
+    note: peak === null ? "" : `peak ${rate(peak)}`,
+    spark: perS,
+  };
+}
+
+/** @param {import("../types.js").State | null} state @param {"avg" | "p50" | "p95" | "p99"} key @param {string} label
+ * @param {string} hint @param {string} [given] the note, if it is not the newest value @returns {TileProps} */
+function valueTile(state, key, label, hint, given) {
+  const total = state?.totals.events[key];
+  const spark = state?.series[key] ?? [];
+  const newest = latestOf(spark);
+  const note = given ?? (newest === null ? "" : `now ${compact(newest)}`);
+  return { label, hint, note, value: compact(total), full: exact(total), spark };
 }

@@ -1,0 +1,58 @@
+# Everything runs in .venv, which `make` sets up by itself; only git, make and Python 3.11 (with venv) must be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup run test check bench docs screenshots clean
+
+help:
+	@echo "make run     start a server on port 4000 with a demo stream"
+	@echo "make test    run all tests (sets up what they need)"
+	@echo "make check   format, lint, types"
+	@echo "make bench   measure; prints a report and writes docs/benchmarks.md"
+	@echo "make setup   make .venv with everything that development needs"
+	@echo "make docs    write the generated pages of docs/ again"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say which with make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv is needed: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing Streamgauge into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.development: pyproject.toml $(VENV)/.installed
+	@echo "installing what development needs ..."
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+setup: $(VENV)/.development
+	@sh tools/chromium.sh
+
+run: $(VENV)/.installed
+	@exec $(BIN)/streamgauge demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.development
+	@sh tools/chromium.sh
+	$(BIN)/python -m benchmarks --markdown docs/benchmarks.md $(BENCH)
+
+docs: $(VENV)/.installed
+	$(BIN)/python tools/write_docs.py
+
+screenshots: setup
+	$(BIN)/python tools/screenshots.py
+
+clean:
+	git clean -xfd

@@ -1,0 +1,59 @@
+"""What all tests share: profiles of hypothesis, a running server, a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser, sync_playwright
+
+from server_process import ServerProcess
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--disable-quic",
+]  # fmt: skip
+DATA = Path(os.environ.get("STREAMGAUGE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers, by default all on the same data folder; stops them at the end."""
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, data: Path | None = None, configuration: str = "") -> ServerProcess:
+        server = ServerProcess(data or tmp_path / "data", *arguments, configuration=configuration)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail("no Chromium; `make setup` installs it")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real event sets; skips where it is not there."""
+    if not (DATA / "truth").is_dir():
+        pytest.skip(f"no event data at {DATA}; STREAMGAUGE_DATA names another folder")
+    return DATA
