@@ -31,9 +31,14 @@ class ServerProcess:
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )
-        self.greeting = self._read_greeting()
+        self.client = httpx.Client(timeout=60.0)
+        try:
+            self.greeting = self._read_greeting()
+        except BaseException:
+            self.kill()
+            raise
         self.url = next(line.split()[1] for line in self.greeting if "dashboard" in line)
-        self.client = httpx.Client(base_url=self.url.replace("localhost", "127.0.0.1"), timeout=60.0)
+        self.client.base_url = httpx.URL(self.url.replace("localhost", "127.0.0.1"))
 
     def _read_greeting(self) -> list[str]:
         assert self.process.stdout is not None
