@@ -370,10 +370,13 @@ async def test_empty_lines_after_an_answer_do_not_keep_a_connection() -> None:
 
 async def test_a_stalled_body_is_closed_at_the_deadline_and_the_application_told() -> None:
     app = Recorder()
-    async with serving(app, ServerLimits(body_timeout_s=0.2)) as server:
-        answer = await ask(server.port, POST + b"Content-Length: 100\r\n\r\nhalf")
+    async with serving(app, ServerLimits(body_timeout_s=0.2, linger_s=60)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(POST + b"Content-Length: 100\r\n\r\nhalf")
+        answer = Answer(await reader.read())
         assert (answer.status, answer.code) == (408, "body_timeout")
-        await app.disconnected.wait()
+        await app.disconnected.wait()  # while the sender still holds its side open
+        writer.close()
 
 
 async def test_a_body_that_the_application_does_not_read_is_not_late() -> None:
@@ -390,6 +393,37 @@ async def test_a_body_that_the_application_does_not_read_is_not_late() -> None:
     await sweeps(config.watch, 8)  # twice the deadline
     app.gate.set()
     assert (await answer).body == b"/ %d" % size
+    await server.stop(grace_s=0.5)
+
+
+async def test_a_header_behind_requests_that_wait_for_the_application_is_not_late() -> None:
+    app = Recorder()
+    app.gate.clear()
+    config = uvicorn_config(app, host="127.0.0.1", port=0, limits=ServerLimits(header_timeout_s=0.2))
+    server = Server(config)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    writer.write(GET + GET + closing_get()[:20])
+    await app.started.wait()
+    await sweeps(config.watch, 8)
+    app.gate.set()
+    writer.write(closing_get()[20:])
+    assert statuses(await reader.read()) == [200, 200, 200]
+    writer.close()
+    await server.stop(grace_s=0.5)
+
+
+async def test_time_between_requests_does_not_count_against_the_next_header() -> None:
+    config = uvicorn_config(Recorder(), host="127.0.0.1", port=0, limits=ServerLimits(header_timeout_s=0.2))
+    server = Server(config)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    writer.write(GET)
+    await reader.readuntil(b"/ 0")
+    await sweeps(config.watch, 8)
+    writer.write(closing_get()[:20])
+    await sweeps(config.watch, 2)
+    writer.write(closing_get()[20:])
+    assert statuses(await reader.read()) == [200]
+    writer.close()
     await server.stop(grace_s=0.5)
 
 
@@ -608,6 +642,7 @@ async def test_a_slow_viewer_is_noticed_after_few_frames_and_holds_nobody_up() -
         await room.joined.wait()
         viewer = room.viewer
         taken = await fill(viewer, frame)
+        print(taken * len(frame))
         assert taken * len(frame) < 200_000  # the kernel alone would take some 4 MB
         assert not viewer.writable
         assert viewer.behind_since is not None
@@ -646,6 +681,33 @@ async def test_a_viewer_that_stays_behind_is_cut_off() -> None:
         await fill(room.viewer, frame_text(b"x" * 600))
         await room.left.wait()
     assert room.members == {}
+
+
+async def test_pings_of_a_viewer_that_reads_nothing_do_not_pile_up_answers() -> None:
+    room = Room()
+    loop = asyncio.get_running_loop()
+    async with serving(room) as server, slow_reader(server.port) as client:
+        await room.joined.wait()
+        await fill(room.viewer, frame_text(b"x" * 600))
+        await loop.sock_sendall(client, masked(9, b"are you there") * 20 + masked(8, b"\x03\xe8"))
+        await room.left.wait()
+        read = b""
+        while part := await loop.sock_recv(client, 65_536):
+            read += part
+    assert b"are you there" not in read
+
+
+async def test_a_viewer_that_does_not_answer_a_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room()
+    async with serving(room) as server, slow_reader(server.port) as client:
+        await room.joined.wait()
+        monkeypatch.setattr(room.viewer._protocol, "close_timeout", 0.1)
+        await fill(room.viewer, frame_text(b"x" * 600))
+        connections = server._uvicorn.server_state.connections
+        room.viewer.close(4000, "enough")
+        while connections:  # noqa: ASYNC110  (nothing tells of a connection's end but the set)
+            await asyncio.sleep(0)
+        assert client.fileno() != -1
 
 
 async def test_a_closed_viewer_is_told_why_and_takes_no_more_frames() -> None:
@@ -737,7 +799,7 @@ VIOLATIONS = {
     "close code 1005": (masked(8, b"\x03\xed"), 1002),
     "close of one byte": (masked(8, b"\x03"), 1002),
     "not UTF-8": (masked(1, b"\xff"), 1007),
-    "2**63 bytes": (b"\x81\xff" + struct.pack("!Q", 2**62), 1009),
+    "2**62 bytes": (b"\x81\xff" + struct.pack("!Q", 2**62), 1009),
     "empty fragments": (masked(1, fin=False) + masked(0, fin=False) * 20_000, 1009),
     "pings": (masked(9) * 1000, 1008),
 }
@@ -796,11 +858,14 @@ async def test_a_frame_that_comes_with_the_handshake_is_not_lost() -> None:
 
 async def test_frames_that_break_the_rules_before_the_accept_end_the_connection() -> None:
     room = Room()
+    unhandled: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     async with serving(room) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(HANDSHAKE + b"\x83\x80\0\0\0\0")
         assert b" 101 " not in await reader.read()
         writer.close()
+    assert unhandled == []
 
 
 # the server

@@ -68,7 +68,7 @@ def test_history_is_there_when_the_page_opens(page: Page, start_server: Callable
     expect(row(page, 3)).to_be_visible()
 
 
-def test_the_page_comes_back_by_itself_after_a_restart_and_shows_the_newest_numbers(
+def test_the_page_comes_back_by_itself_after_a_crash_and_shows_the_newest_numbers(
     page: Page, start_server: Callable[..., ServerProcess]
 ) -> None:
     server = start_server()
@@ -76,11 +76,22 @@ def test_the_page_comes_back_by_itself_after_a_restart_and_shows_the_newest_numb
     page.goto(server.url)
     expect(row(page, 1)).to_be_visible()
     port = server.url.rsplit(":", 1)[1]
-    assert server.stop() == 0
+    server.kill()
     expect(page.get_by_text("Reconnecting").first).to_be_visible()
     again = start_server("--port", port)
     curl(again)
     expect(row(page, 2)).to_be_visible(timeout=30_000)
+
+
+def test_a_restart_on_purpose_is_announced_without_alarm(
+    page: Page, start_server: Callable[..., ServerProcess]
+) -> None:
+    server = start_server()
+    curl(server)
+    page.goto(server.url)
+    expect(row(page, 1)).to_be_visible()
+    assert server.stop() == 0
+    expect(page.get_by_text("restarting").first).to_be_visible()
 
 
 def test_a_page_of_another_origin_cannot_watch(

@@ -85,7 +85,9 @@ class Api:
         """Answer one SELECT."""
         body = await request.body()
         if len(body) > MOST_QUERY_BODY:
-            return problem.response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"body: more than {MOST_QUERY_BODY} bytes")
+            return problem.response(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"body: more than {MOST_QUERY_BODY} bytes"
+            )
         try:
             question = msgspec.json.decode(body, type=SqlQuestion)
             table, as_of = await self._service.answer_sql(check_select(question.sql), question.params)
@@ -97,7 +99,9 @@ class Api:
         if "text/csv" in request.headers.get("accept", ""):
             return Response(write_csv(table.columns, table.rows), media_type=CSV)
         rows = [[_plain(value) for value in row] for row in table.rows]
-        return _json({"columns": list(table.columns), "rows": rows, "truncated": table.truncated, "as_of": as_of})
+        return _json(
+            {"columns": list(table.columns), "rows": rows, "truncated": table.truncated, "as_of": as_of}
+        )
 
     async def ledger(self, request: Request) -> Response:  # noqa: ARG002  a route's handler takes the request
         """Give what became of every event."""
@@ -161,7 +165,9 @@ def _whole(name: str, text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isdigit() or len(text) > 10:
-        raise QueryError(f"{name}: expected a whole number of {'seconds' if name == 'step' else 'series'}, got {text[:60]!r}")
+        raise QueryError(
+            f"{name}: expected a whole number of {'seconds' if name == 'step' else 'series'}, got {text[:60]!r}"
+        )
     return int(text)
 
 
@@ -194,7 +200,11 @@ def _metric_csv(answer: Answer) -> str:
     names = sorted({name for one in answer.series for name in one.by})
     figures = list(answer.aggregates)
     rows = (
-        [_iso(second), *(_plain(one.by.get(name)) for name in names), *(one.points[figure][place] for figure in figures)]
+        [
+            _iso(second),
+            *(_plain(one.by.get(name)) for name in names),
+            *(one.points[figure][place] for figure in figures),
+        ]
         for one in answer.series
         for place, second in enumerate(one.time)
     )
@@ -222,7 +232,9 @@ def _iso(second: int) -> str:
 def _plain(value: Any) -> Any:
     """Give a value of the store as JSON has it."""
     if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds" if value.microsecond else "seconds") + ("" if value.tzinfo else "Z")
+        return value.isoformat(timespec="microseconds" if value.microsecond else "seconds") + (
+            "" if value.tzinfo else "Z"
+        )
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

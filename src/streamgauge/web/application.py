@@ -102,7 +102,10 @@ async def _openapi(request: Request) -> Response:  # noqa: ARG001  a route's han
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     details = {
-        HTTPStatus.NOT_FOUND: ("not_found", f"there is nothing at {request.url.path[:200]}; /docs lists what there is"),
+        HTTPStatus.NOT_FOUND: (
+            "not_found",
+            f"there is nothing at {request.url.path[:200]}; /docs lists what there is",
+        ),
         HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", f"{request.method[:20]} is not possible here"),
     }
     code, detail = details.get(HTTPStatus(error.status_code), ("bad_request", str(error.detail)))
@@ -115,4 +118,6 @@ async def _our_error(request: Request, error: StreamgaugeError) -> Response:  # 
 
 async def _bug(request: Request, error: Exception) -> Response:
     log.error("request failed", path=request.url.path, exc_info=error)
-    return problem.response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "a bug of ours; the server's log has the details")
+    return problem.response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "a bug of ours; the server's log has the details"
+    )

@@ -118,7 +118,11 @@ class Status(msgspec.Struct):
 
 EVENT: Final = {"type": "page_view", "user_id": "user_123", "page": "/products", "value": 1}
 RANGE: Final = [
-    ("from", "string", "ISO 8601, or a number told by its size to be s, ms, µs or ns; `all`; default: 15 minutes before `to`"),
+    (
+        "from",
+        "string",
+        "ISO 8601, or a number told by its size to be s, ms, µs or ns; `all`; default: 15 minutes before `to`",
+    ),
     ("to", "string", "like `from`; default: now"),
     ("step", "integer", "seconds between points; default: what gives at most 200 points"),
     ("by", "string", "some of the metric's groups, separated by commas; empty: all together"),
@@ -174,9 +178,16 @@ def _get(summary: str, name: str) -> Schema:
 
 
 def _events() -> Schema:
-    event = {"type": "object", "properties": {"type": {"type": "string", "minLength": 1}}, "required": ["type"]}
+    event = {
+        "type": "object",
+        "properties": {"type": {"type": "string", "minLength": 1}},
+        "required": ["type"],
+    }
     content = {
-        "application/json": {"schema": {"oneOf": [event, {"type": "array", "items": event}]}, "example": EVENT},
+        "application/json": {
+            "schema": {"oneOf": [event, {"type": "array", "items": event}]},
+            "example": EVENT,
+        },
         "application/x-ndjson": {"schema": {"type": "string"}},
     }
     return {
@@ -186,7 +197,12 @@ def _events() -> Schema:
         "responses": {
             "202": _is("Accepted", "accepted: will be counted, whatever happens"),
             "422": _is("Accepted", "no event was acceptable"),
-            **_problems((400, "not JSON"), (413, "too large"), (415, "unknown media type"), (503, "no room now; see Retry-After")),
+            **_problems(
+                (400, "not JSON"),
+                (413, "too large"),
+                (415, "unknown media type"),
+                (503, "no room now; see Retry-After"),
+            ),
         },
     }
 
@@ -202,7 +218,10 @@ def _metric() -> Schema:
     return {
         "summary": "Totals and series of a metric",
         "parameters": parameters,
-        "responses": {"200": answer, **_problems((400, "a question the metric cannot answer"), (404, "no such metric"))},
+        "responses": {
+            "200": answer,
+            **_problems((400, "a question the metric cannot answer"), (404, "no such metric")),
+        },
     }
 
 
@@ -212,7 +231,10 @@ def _query() -> Schema:
     return {
         "summary": "One SELECT over the views events and rollups",
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("SqlBody")}}},
-        "responses": {"200": answer, **_problems((400, "not a SELECT that may run"), (413, "too large"), (503, "took too long"))},
+        "responses": {
+            "200": answer,
+            **_problems((400, "not a SELECT that may run"), (413, "too large"), (503, "took too long")),
+        },
     }
 
 
@@ -246,7 +268,8 @@ def _section(path: str, method: str, operation: Schema) -> str:
         if p["in"] == "query"
     )
     answers = "".join(
-        f"<tr><td><code>{code}</code><td>{escape(answer['description'])}" for code, answer in operation["responses"].items()
+        f"<tr><td><code>{code}</code><td>{escape(answer['description'])}"
+        for code, answer in operation["responses"].items()
     )
     return (
         f"<section><h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation['summary'])}. "

@@ -33,11 +33,19 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
 
 def body_of(status: int, code: str, detail: str, **more: Any) -> bytes:
     """Write a problem."""
-    problem = {"title": HTTPStatus(status).phrase, "status": int(status), "code": code, "detail": detail, **more}
+    problem = {
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+        **more,
+    }
     return msgspec.json.encode(problem)
 
 
-def response(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def response(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
     """Answer with a problem."""
     return Response(body_of(status, code, detail, **more), status, headers, MEDIA_TYPE)
 
@@ -52,5 +60,7 @@ def response_to(error: errors.StreamgaugeError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "5"
-    code = getattr(error, "code", "storage_error" if isinstance(error, errors.JournalError) else "bad_request")
+    code = getattr(
+        error, "code", "storage_error" if isinstance(error, errors.JournalError) else "bad_request"
+    )
     return response(status, code, str(error), headers=headers)

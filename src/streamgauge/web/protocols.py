@@ -188,12 +188,10 @@ class HttpProtocol(HttpToolsProtocol):
             limits.linger_s if phase is _Phase.REFUSED else limits.header_timeout_s
         ):
             self.transport.close()
-        elif phase is _Phase.HEADER and self._is_answering():
-            self._since += elapsed  # the sender cannot be answered before its earlier requests are
+        elif phase in _RECEIVING and self.flow.read_paused:
+            self._since += elapsed  # it is the application that does not read
         elif phase is _Phase.HEADER and late_s > limits.header_timeout_s:
             self._refuse(_late("header", limits.header_timeout_s))
-        elif phase is _Phase.BODY and self.flow.read_paused:
-            self._since += elapsed  # it is the application that does not read
         elif phase is _Phase.BODY and late_s > limits.body_timeout_s:
             self._refuse(_late("body", limits.body_timeout_s))
 
@@ -415,6 +413,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 _SILENT_END: Final = (_Phase.SILENT, _Phase.REFUSED)
+_RECEIVING: Final = (_Phase.HEADER, _Phase.BODY)
 _ABOUT_THE_REQUEST: Final = (_Refused, httptools.HttpParserError, UnicodeError)
 
 

@@ -54,7 +54,9 @@ class Service:
     sql_timeout_s: float
     sql_max_rows: int
 
-    async def answer_metric(self, metric: Metric, *, start: int | None, end: int | None, **options: Any) -> Answer:
+    async def answer_metric(
+        self, metric: Metric, *, start: int | None, end: int | None, **options: Any
+    ) -> Answer:
         """Answer totals and series of a range, in seconds; None: from the first to the last event there is."""
         if start is None or end is None:
             first, last = await self.reader.extent(metric) or (self.now_us() // 1_000_000,) * 2

@@ -159,7 +159,9 @@ class _Session:
             frame = message.get("text")
             for action in self._connection.receive(frame if frame is not None else message.get("bytes", b"")):
                 if isinstance(action, Close):
-                    await self._send({"type": "websocket.close", "code": action.code, "reason": action.reason})
+                    await self._send(
+                        {"type": "websocket.close", "code": action.code, "reason": action.reason}
+                    )
                     return
                 await self._act(action)
 
@@ -176,7 +178,9 @@ class _Session:
 
     async def _join(self, join: Join) -> None:
         if join.topic != TOPIC:
-            await self._answer(self._connection.refuse(join, {"code": "unknown_topic", "reason": f"there is {TOPIC}"}))
+            await self._answer(
+                self._connection.refuse(join, {"code": "unknown_topic", "reason": f"there is {TOPIC}"})
+            )
             return
         late: list[bytes] = []
 

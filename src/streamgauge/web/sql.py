@@ -13,8 +13,27 @@ from streamgauge.errors import QueryError
 MOST_CHARACTERS: Final = 100_000
 VIEWS: Final = ("events", "rollups")
 TABLE_FUNCTIONS: Final = frozenset({"unnest", "generate_series", "range"})
-FORBIDDEN_PREFIXES: Final = ("read_", "duckdb_", "pragma_", "sniff_", "parquet_", "glob", "getenv", "query", "which_")
-FORBIDDEN: Final = frozenset({"current_setting", "getvariable", "from_substrait", "write_log", "json_execute_serialized_sql", "add_parquet_key"})
+FORBIDDEN_PREFIXES: Final = (
+    "read_",
+    "duckdb_",
+    "pragma_",
+    "sniff_",
+    "parquet_",
+    "glob",
+    "getenv",
+    "query",
+    "which_",
+)
+FORBIDDEN: Final = frozenset(
+    {
+        "current_setting",
+        "getvariable",
+        "from_substrait",
+        "write_log",
+        "json_execute_serialized_sql",
+        "add_parquet_key",
+    }
+)
 
 
 def check_select(sql: str) -> str:
@@ -24,13 +43,17 @@ def check_select(sql: str) -> str:
     try:
         statements = sqlglot.parse(sql, dialect="duckdb")
     except (SqlglotError, RecursionError) as exc:
-        raise QueryError(f"sql: cannot be parsed: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}") from None
+        raise QueryError(
+            f"sql: cannot be parsed: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}"
+        ) from None
     if len(statements) != 1 or statements[0] is None:
         raise QueryError(f"sql: expected one SELECT, got {len([s for s in statements if s])} statements")
     tree = statements[0]
     if not isinstance(tree, exp.Query):
         raise QueryError(f"sql: expected a SELECT, got {tree.key.upper()}")
-    if any(True for _ in tree.find_all(exp.Into, exp.Command, exp.DML, exp.DDL) if not isinstance(_, exp.Query)):
+    if any(
+        True for _ in tree.find_all(exp.Into, exp.Command, exp.DML, exp.DDL) if not isinstance(_, exp.Query)
+    ):
         raise QueryError("sql: only SELECT is allowed")
     named = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
@@ -44,11 +67,15 @@ def _check_table(table: exp.Table, named: set[str]) -> None:
     if isinstance(table.this, exp.Func):
         name = _name_of(table.this)
         if name not in TABLE_FUNCTIONS:
-            raise QueryError(f"sql: {name}(...) may not be used as a table; there are the views {' and '.join(VIEWS)}")
+            raise QueryError(
+                f"sql: {name}(...) may not be used as a table; there are the views {' and '.join(VIEWS)}"
+            )
         return
     name = table.name.lower()
     if table.db or table.catalog or name not in {*VIEWS, *named}:
-        raise QueryError(f"sql: there is no table {table.sql(dialect='duckdb')[:80]}; there are the views {' and '.join(VIEWS)}")
+        raise QueryError(
+            f"sql: there is no table {table.sql(dialect='duckdb')[:80]}; there are the views {' and '.join(VIEWS)}"
+        )
 
 
 def _check_function(function: exp.Func) -> None:
