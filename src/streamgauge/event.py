@@ -73,6 +73,7 @@ class EventBatch:
     getters: Mapping[str, Callable[[Any], Any]]
     seq: int = 0
     epoch: int = 0
+    parts: Sequence[EventBatch] = ()  # of which it was joined; their rows are its rows
     _coded: dict[str, Coded] = field(default_factory=dict)
     _numbers: dict[str, Numbers] = field(default_factory=dict)
 
@@ -84,7 +85,8 @@ class EventBatch:
 
     def select(self, wanted: Selection) -> EventBatch:
         """Give the events that a slice, a boolean mask or an array of positions names, in that order."""
-        rows = self.rows[wanted] if isinstance(wanted, slice) else _pick(self.rows, wanted)
+        rows = self._all_rows()
+        rows = rows[wanted] if isinstance(wanted, slice) else _pick(rows, wanted)
         lines = self.lines
         return EventBatch(
             origin=self.origin,
@@ -125,12 +127,11 @@ class EventBatch:
     def objects(self, name: str) -> list[Any]:
         """Give the decoded values of a field, `MISSING` where an event has none."""
         getter = self.getters[name]
-        found = [getter(row) for row in self.rows]
+        found = [getter(row) for row in self._all_rows()]
         return [MISSING if value is None else value for value in found] if name in RESERVED else found
 
-    def release(self) -> None:
-        """Let go of the decoded objects; the columns made so far and the lines stay."""
-        self.rows = ()
+    def _all_rows(self) -> Sequence[Any]:
+        return [row for part in self.parts for row in part.rows] if self.parts else self.rows
 
 
 def _pick(rows: Sequence[Any], wanted: NDArray[Any]) -> list[Any]:
@@ -199,7 +200,8 @@ def concatenate(batches: Sequence[EventBatch]) -> EventBatch:
         ),
         index=np.concatenate([batch.order for batch in batches]),
         lines=None,
-        rows=[row for batch in batches for row in batch.rows],
+        rows=(),
+        parts=tuple(batches),
         getters=first.getters,
         epoch=first.epoch,
     )

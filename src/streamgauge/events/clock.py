@@ -21,11 +21,6 @@ NANOSECONDS: Final = 0.001
 EARLIEST_US: Final = -62_135_596_800_000_000  # 0001-01-01, the first day a datetime can name
 LATEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
 
-_DIGIT_PLACES: Final = {
-    19: (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18),
-}
-_PUNCTUATION: Final = ((4, b"-"), (7, b"-"), (10, b"T"), (13, b":"), (16, b":"))
-
 
 def parse_timestamp(value: Any) -> int:
     """Turn one timestamp into microseconds since 1970 UTC; raises ValueError with what was expected."""
@@ -82,54 +77,55 @@ def _integers(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _texts(values: Sequence[str]) -> NDArray[np.int64]:
-    """Read a column of equally long texts by their digits' places, all at once; else one at a time."""
+    """Read a column of texts of one known form by their digits' places, all at once; else one at a time."""
     length = len(values[0])
     joined = "".join(values)
     if length not in _FRACTIONS or len(joined) != length * len(values) or not joined.isascii():
         return np.array([parse_timestamp(v) for v in values], np.int64)
     text = np.frombuffer(joined.encode(), np.uint8).reshape(len(values), length)
-    if not _plain(text, length) or len(set(map(len, values))) != 1:
+    if not (text[:, _PUNCTUATION_AT[length]] == _PUNCTUATION[length]).all():
         return np.array([parse_timestamp(v) for v in values], np.int64)
-    digits = text.astype(np.int64) - 48
-    year = digits[:, 0] * 1000 + digits[:, 1] * 100 + digits[:, 2] * 10 + digits[:, 3]
-    month, day = _two(digits, 5), _two(digits, 8)
-    hour, minute, second = _two(digits, 11), _two(digits, 14), _two(digits, 17)
-    days = ((year - 1970) * 12 + (month - 1)).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    _check_ranges(year, month, day, days, hour, minute, second)
-    seconds = (days + day - 1) * 86_400 + hour * 3_600 + minute * 60 + second
-    micros = np.zeros(len(values), np.int64)
-    for place in range(_FRACTIONS[length]):
-        micros += digits[:, 20 + place] * 10 ** (5 - place)
-    return seconds * 1_000_000 + micros
+    digits = text[:, _DIGITS_AT[length]] - np.uint8(48)
+    if digits.max() > 9:
+        return np.array([parse_timestamp(v) for v in values], np.int64)
+    return _days(digits) * 86_400_000_000 + _time_of_day(digits)
 
 
-# length of the text -> digits of its fraction: 2026-01-31T12:00:00[.ffffff]Z
+# a text's length -> the digits of its fraction: 2026-01-31T12:00:00[.ffffff]Z
 _FRACTIONS: Final = {20: 0, 24: 3, 27: 6}
+_PUNCTUATION_AT: Final = {length: [4, 7, 10, 13, 16, *([19] if length > 20 else []), length - 1] for length in _FRACTIONS}
+_PUNCTUATION: Final = {
+    length: np.frombuffer(b"--T::.Z" if length > 20 else b"--T::Z", np.uint8) for length in _FRACTIONS
+}
+_DIGITS_AT: Final = {
+    length: [place for place in range(length) if place not in places] for length, places in _PUNCTUATION_AT.items()
+}
+_TIME_WEIGHTS: Final = np.array([36e9, 36e8, 6e8, 6e7, 1e7, 1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1e0])
 
 
-def _plain(text: NDArray[np.uint8], length: int) -> bool:
-    punctuation = [*_PUNCTUATION, (length - 1, b"Z"), *([(19, b".")] if length > 20 else [])]
-    if not all(bool((text[:, place] == ord(char)).all()) for place, char in punctuation):
-        return False
-    places = [*_DIGIT_PLACES[19], *range(20, length - 1)]
-    return bool(((text[:, places] - np.uint8(48)) < 10).all())
+def _days(digits: NDArray[np.uint8]) -> NDArray[np.int64] | int:
+    """Days since 1970 from year, month and day; one number where all are of the same day, as in a live stream."""
+    if (digits[:, :8] == digits[0, :8]).all():
+        return int(_days_of(digits[:1, :8].astype(np.int64))[0])
+    return _days_of(digits[:, :8].astype(np.int64))
 
 
-def _two(digits: NDArray[np.int64], place: int) -> NDArray[np.int64]:
-    return digits[:, place] * 10 + digits[:, place + 1]
-
-
-def _check_ranges(
-    year: NDArray[np.int64],
-    month: NDArray[np.int64],
-    day: NDArray[np.int64],
-    days: NDArray[np.int64],
-    hour: NDArray[np.int64],
-    minute: NDArray[np.int64],
-    second: NDArray[np.int64],
-) -> None:
+def _days_of(digits: NDArray[np.int64]) -> NDArray[np.int64]:
+    year = digits[:, 0] * 1000 + digits[:, 1] * 100 + digits[:, 2] * 10 + digits[:, 3]
+    month, day = digits[:, 4] * 10 + digits[:, 5], digits[:, 6] * 10 + digits[:, 7]
     if year.min() < 1 or month.min() < 1 or month.max() > 12 or day.min() < 1:
         raise ValueError("not a date")
-    following = ((year - 1970) * 12 + month).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    if (days + day > following).any() or hour.max() > 23 or minute.max() > 59 or second.max() > 59:
-        raise ValueError("not a date or time")
+    months = (year - 1970) * 12 + month
+    first = (months - 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    following = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    if (first + day > following).any():
+        raise ValueError("not a date")
+    return first + day - 1
+
+
+def _time_of_day(digits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Microseconds since midnight."""
+    if (digits[:, 8] * np.uint8(10) + digits[:, 9]).max() > 23 or digits[:, [10, 12]].max() > 5:
+        raise ValueError("not a time")
+    time = digits[:, 8:].astype(np.float64)
+    return (time @ _TIME_WEIGHTS[: time.shape[1]]).astype(np.int64)

@@ -21,9 +21,6 @@ INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 RESERVED_PREFIX: Final = "_sg"  # the journal's own header lines begin so
 
-# An escape can spell what the scan looks for in plain letters: a reserved name, a NUL, half of a surrogate pair.
-ESCAPES: Final = (b'"_sg', b"\\u00", b"\\uD", b"\\ud")
-
 SHORTEST_FIELD: Final = 5  # `"":1,`
 LIKELY_TYPE_FIELDS: Final = ("event", "event_type", "eventType", "name", "kind", "action", "event_name")
 
@@ -50,8 +47,15 @@ def suspicious_lines(
     """Give the positions of the lines that may break a limit which decoding alone does not see."""
     lengths = ends - starts
     found = [np.flatnonzero(lengths > min(limits.event_bytes, limits.string_bytes, limits.fields * SHORTEST_FIELD))]
-    places = [_nested(octets, starts, limits.depth), _long_names(octets, limits), _long_numbers(octets), _exponents(octets)]
-    places += [_occurrences(payload, escape) for escape in ESCAPES]
+    quotes = octets == 34
+    places = [
+        _nested(octets, starts, limits.depth),
+        _long_names(quotes, limits),
+        _long_numbers(octets),
+        _exponents(octets),
+        _reserved_names(octets, quotes),
+        _escapes(octets) if b"\\" in payload else starts[:0],
+    ]
     for place in places:
         if len(place):
             found.append(np.searchsorted(starts, place, side="right") - 1)
@@ -68,16 +72,25 @@ def _nested(octets: NDArray[np.uint8], starts: NDArray[np.int64], depth: int) ->
     return starts[np.flatnonzero(np.bincount(lines, minlength=len(starts)) > depth)]
 
 
-def _long_names(octets: NDArray[np.uint8], limits: EventLimits) -> NDArray[np.int64]:
+def _long_names(quotes: NDArray[np.bool_], limits: EventLimits) -> NDArray[np.int64]:
     """Aligned blocks without a quotation mark: any text longer than twice the block contains one."""
     block = max(8, 1 << ((limits.field_name_bytes + 1) // 2).bit_length() - 1)
-    whole = len(octets) // block * block
+    whole = len(quotes) // block * block
     if whole == 0:
         return np.empty(0, np.int64)
-    words = (octets[:whole] == 34).view(np.uint64)
+    words = quotes[:whole].view(np.uint64)
     while len(words) > whole // block:
         words = words[0::2] | words[1::2]
     return np.flatnonzero(words == 0) * block
+
+
+def _reserved_names(octets: NDArray[np.uint8], quotes: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Texts that begin like the journal's own fields."""
+    found = quotes[: -len(RESERVED_PREFIX)] & (octets[1 : 1 - len(RESERVED_PREFIX)] == ord(RESERVED_PREFIX[0]))
+    places = np.flatnonzero(found)
+    for ahead, letter in enumerate(RESERVED_PREFIX[1:], 2):
+        places = places[octets[places + ahead] == ord(letter)]
+    return places
 
 
 def _long_numbers(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -110,12 +123,12 @@ def _at(octets: NDArray[np.uint8], padded: NDArray[np.uint8], places: NDArray[np
     return np.where(places <= last, octets[np.minimum(places, last)], padded[-1])
 
 
-def _occurrences(payload: bytes, needle: bytes) -> NDArray[np.int64]:
-    places, at = [], payload.find(needle)
-    while at >= 0:
-        places.append(at)
-        at = payload.find(needle, at + 1)
-    return np.array(places, np.int64)
+def _escapes(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    r"""Escapes `\u00..` and `\ud...`, which can spell a reserved name, a NUL, or half of a surrogate pair."""
+    places = np.flatnonzero(octets[:-3] == ord("\\"))
+    places = places[octets[places + 1] == ord("u")]
+    first, second = octets[places + 2], octets[places + 3]
+    return places[((first == ord("0")) & (second == ord("0"))) | ((first | 0x20) == ord("d"))]
 
 
 def problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:
@@ -125,7 +138,7 @@ def problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: 
     try:
         event = msgspec.json.decode(line)
     except msgspec.ValidationError as exc:
-        return f"event: {_lower(str(exc))}"
+        return f"event: {_lower(str(exc)).split(' - at ')[0]}"
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         return f"event: not JSON: {_lower(str(exc))}"
     except RecursionError:

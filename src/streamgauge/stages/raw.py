@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge.columns import MISSING, Coded, Numbers
+from streamgauge.columns import Coded, Numbers
 from streamgauge.commit import RawRows, Texts
 from streamgauge.errors import InternalError
 from streamgauge.event import EventBatch, Lines
@@ -26,8 +26,8 @@ def raw_rows(batch: EventBatch, processed_us: int) -> RawRows:
         received_us=np.full(n, batch.origin.at_us, np.int64),
         processed_us=processed_us,
         type=batch.type,
-        user_id=_identifiers(batch.objects("user_id")),
-        event_id=_identifiers(batch.objects("event_id")),
+        user_id=_identifiers([row.user_id for row in batch.rows]),
+        event_id=_identifiers([row.event_id for row in batch.rows]),
         value=batch.value,
         event=event_texts(batch.lines),
     )
@@ -46,13 +46,13 @@ def event_texts(lines: Lines) -> Texts:
 
 def _identifiers(objects: list[Any]) -> Texts | None:
     kinds = set(map(type, objects))
-    if kinds == {type(MISSING)}:
+    if kinds == {type(None)}:
         return None
     if kinds == {str}:
         texts, valid = objects, None
     else:
-        texts = ["" if value is MISSING else str(value) for value in objects]
-        valid = np.array([value is not MISSING for value in objects], bool)
+        texts = ["" if value is None else str(value) for value in objects]
+        valid = np.array([value is not None for value in objects], bool)
     joined = "".join(texts)
     data = joined.encode()
     plain = len(data) == len(joined)

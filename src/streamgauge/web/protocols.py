@@ -77,7 +77,7 @@ class _Problem:
         return b"\r\n".join(lines)
 
 
-class _Refused(Exception):  # noqa: N818  (control flow out of a parser callback, never seen by a caller)
+class _Refused(Exception):
     """Stops the parser at a request that breaks a limit."""
 
 
@@ -480,6 +480,8 @@ class Viewer:
         Otherwise the kernel would take up to 4 MB of frames, half an hour's worth, before anybody noticed.
         Raises InternalError before the application has accepted the WebSocket.
         """
+        if self._transport.is_closing():
+            return  # the peer left before it was accepted, which is nobody's mistake
         if not self._protocol.handshake_complete:
             raise InternalError("become_viewer() was called before the WebSocket was accepted")
         connection = self._transport.get_extra_info("socket")
@@ -506,7 +508,7 @@ class Viewer:
         The application receives `websocket.disconnect`. A peer that does not answer is cut off.
         Raises InternalError before the application has accepted the WebSocket.
         """
-        if not self._protocol.handshake_complete:
+        if not self._protocol.handshake_complete and not self._transport.is_closing():
             raise InternalError("close() was called before the WebSocket was accepted")
         self._protocol.end(code, reason)
 
@@ -617,7 +619,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """End the connection; uvicorn expects that it was accepted before it went wrong."""
         if self.conn.close_sent is None:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
-            self.close_sent = True
+            # as after a lost connection, so that accepting it is no error of the application
+            self.close_sent = self.disconnected = self.handshake_complete = True
             self.transport.close()
             return
         super().handle_parser_exception()

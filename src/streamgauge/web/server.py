@@ -128,7 +128,7 @@ _UVICORN_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "flow": "read_paused resume_reading",
         "cycle": "disconnected message_event response_complete response_started",
         "websocket": """close_sent close_timeout close_timer conn connection_lost connection_made default_headers
-            frames handle_cont handle_parser_exception handle_ping handshake_complete handshake_initiated loop
+            disconnected frames handle_cont handle_parser_exception handle_ping handshake_complete handshake_initiated loop
             pause_writing queue read_paused resume_writing run_asgi transport""",
         "websocket.conn": "close_sent data_to_send fail max_message_size send_close",
         "state": "connections default_headers tasks",

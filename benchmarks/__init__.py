@@ -1,0 +1,1 @@
+"""Benchmarks: what Streamgauge does on this machine, beside what else can be had on it. `python -m benchmarks --help`."""
