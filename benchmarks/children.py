@@ -20,7 +20,7 @@ T = TypeVar("T")
 ROOT: Final = Path(__file__).parent.parent
 STOP_S: Final = 40.0
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-MOST_SHOWN: Final = 2000
+MOST_SHOWN: Final = 300
 
 
 class Child:

@@ -22,7 +22,9 @@ COUNTRIES: Final = (
 USERS: Final = 10_000
 PAGES: Final = 500
 MILLISECONDS: Final = 1000
-DATA: Final = Path(os.environ.get("STREAMGAUGE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+DATA: Final = Path(
+    os.environ.get("STREAMGAUGE_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
+)
 RETAIL: Final = DATA / "retail_orders.ndjson.gz"
 
 Event = dict[str, Any]

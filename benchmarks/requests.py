@@ -60,11 +60,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A complete answer. size: its bytes; retry_after_s: 0 unless the header is there."""
+    """A complete answer. retry_after_s: 0 unless the header is there."""
 
     status: int
     receipt: Receipt
-    size: int
     retry_after_s: float = 0.0
 
 
@@ -83,7 +82,7 @@ def read_answer(data: bytes) -> Answer | None:
         return None
     status = int(head.split(b" ", 2)[1])
     receipt = _RECEIPTS.decode(data[start:size]) if size > start else Receipt()
-    return Answer(status, receipt, size, float(_header(head, b"retry-after:") or 0))
+    return Answer(status, receipt, float(_header(head, b"retry-after:") or 0))
 
 
 def _header(head: bytes, name: bytes) -> bytes:

@@ -31,7 +31,9 @@ async def settle(turns: int = 50) -> None:
 class Counter(Producer):
     """Counts 0, 1, 2 ... and answers every demand in full, up to `end`."""
 
-    def __init__(self, *, end: int | None = None, dispatcher: Dispatcher | None = None, start: int = 0) -> None:
+    def __init__(
+        self, *, end: int | None = None, dispatcher: Dispatcher | None = None, start: int = 0
+    ) -> None:
         super().__init__(dispatcher=dispatcher)
         self.next = start
         self.end = end
@@ -88,7 +90,9 @@ class Pass(ProducerConsumer):
 class Sink(Consumer):
     """Keeps the slices that it got; while `gate` is closed it holds the slice that it has."""
 
-    def __init__(self, *, name: str | None = None, open_gate: bool = True, deadline: float | None = None) -> None:
+    def __init__(
+        self, *, name: str | None = None, open_gate: bool = True, deadline: float | None = None
+    ) -> None:
         super().__init__(name=name, deadline=deadline)
         self.slices: list[list[Any]] = []
         self.gate = asyncio.Event()
@@ -111,9 +115,7 @@ class Sink(Consumer):
 class Fragile(Sink):
     """Raises on the events in `bad`, and the first `faults` times whatever it gets."""
 
-    def __init__(
-        self, *, bad: set[Hashable] | None = None, faults: int = 0, name: str | None = None
-    ) -> None:
+    def __init__(self, *, bad: set[Hashable] | None = None, faults: int = 0, name: str | None = None) -> None:
         super().__init__(name=name)
         self.bad = bad or set()
         self.faults = faults

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_tools import Counter, Fragile, Pass, Sink, Source, run, settle, until_seen
+from pipeline_tools import Counter, Fragile, Pass, Sink, Source, run, settle, until, until_seen
 from streamgauge.pipeline import (
     BroadcastDispatcher,
     Consumer,
@@ -323,6 +323,38 @@ async def test_when_a_middle_stage_dies_over_its_output_the_rest_of_its_slice_go
     assert isinstance(caught.value.__cause__, KeyError)
     assert other.events == [1, 2]
     assert single.buffered == 1
+
+
+async def test_what_is_left_of_a_slice_with_a_bad_event_goes_out_before_what_waits() -> None:
+    class Fourfold(ProducerConsumer):
+        async def handle_events(self, events: list[int]) -> list[tuple[int, int]]:
+            if len(events) > 1:
+                raise ValueError("one at a time, so that several results wait")
+            return [(events[0], part) for part in range(4)]
+
+    def selector(events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        if (1, 1) in events:
+            raise ValueError("not that one")
+        return events
+
+    counter, fourfold, sink = (
+        Counter(end=4),
+        Fourfold(dispatcher=BroadcastDispatcher()),
+        Sink(open_gate=False),
+    )
+    fourfold.subscribe_to(counter, max_demand=4, min_demand=0)
+    sink.subscribe_to(fourfold, max_demand=2, min_demand=0, selector=selector)
+    async with Supervisor([counter, fourfold, sink]) as supervisor, asyncio.timeout(5):
+        await settle()
+        sink.gate.set()
+        await until(lambda: (0, 3) in sink.events)
+        sink.gate.clear()
+        await settle()
+        assert sink.events[-1] == (1, 0)
+        sink.gate.set()
+        await supervisor.wait()
+    assert sink.events == [(n, part) for n in range(4) for part in range(4) if (n, part) != (1, 1)]
+    assert [failed.events for failed in fourfold.failed] == [[(1, 1)]]
 
 
 @pytest.mark.parametrize("hook", ["on_restart", "handle_failed"])

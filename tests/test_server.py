@@ -416,8 +416,10 @@ async def test_time_between_requests_does_not_count_against_the_next_header() ->
     config = uvicorn_config(Recorder(), host="127.0.0.1", port=0, limits=ServerLimits(header_timeout_s=0.2))
     server = Server(config)
     reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
-    writer.write(GET)
-    await reader.readuntil(b"/ 0")
+    writer.write(POST + b"Content-Length: 8\r\n\r\nhalf")
+    await sweeps(config.watch, 2)
+    writer.write(b"half")
+    await reader.readuntil(b"/ 8")
     await sweeps(config.watch, 8)
     writer.write(closing_get()[:20])
     await sweeps(config.watch, 2)
@@ -460,6 +462,26 @@ async def test_a_client_that_takes_no_answer_is_cut_off() -> None:
         writer.write(GET)
         await ended.wait()
         writer.close()
+
+
+async def test_an_answer_under_way_is_cut_off_rather_than_mixed_with_a_refusal() -> None:
+    started = asyncio.Event()
+
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        started.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with serving(early) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        await started.wait()
+        writer.write(b"nonsense\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert statuses(answer) == [200]
+    assert answer.endswith(b"\r\n\r\n")
 
 
 # order and keep-alive
@@ -596,6 +618,9 @@ async def test_a_client_sees_the_same_messages_with_and_without_the_viewer_exten
     async with serving(room) as server, plain_uvicorn(room) as plain_port:
         port = server.port if under == "ours" else plain_port
         async with browser(port) as first, browser(port) as second:
+            assert (first.protocol.extensions == []) == (
+                under == "ours"
+            )  # a compressed frame is nobody else's
             seen = []
             for size in (0, 1, 125, 126, 65_535, 65_536):
                 await first.send("\u00e9" * size)
@@ -698,7 +723,7 @@ async def test_pings_of_a_viewer_that_reads_nothing_do_not_pile_up_answers() -> 
 
 async def test_a_viewer_that_does_not_answer_a_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room()
-    async with serving(room) as server, slow_reader(server.port) as client:
+    async with serving(room, ServerLimits(viewer_timeout_s=60)) as server, slow_reader(server.port) as client:
         await room.joined.wait()
         monkeypatch.setattr(room.viewer._protocol, "close_timeout", 0.1)
         await fill(room.viewer, frame_text(b"x" * 600))
@@ -891,6 +916,7 @@ async def test_a_server_stops_while_a_viewer_reads_nothing_and_a_request_hangs()
         await server.stop(grace_s=0.2)
         assert time.monotonic() - begun < 2
         await hanging
+        assert server._uvicorn.server_state.connections == set()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
 

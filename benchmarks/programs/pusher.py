@@ -31,12 +31,12 @@ def count_in_a_loop(events: list[Event]) -> dict[tuple[str, str], Group]:
             continue
         group[0] += 1
         group[1] += value
-        if value < group[2]:
+        if value < group[2]:  # noqa: PLR1730  calling min and max would slow the loop we compare with
             group[2] = value
-        if value > group[3]:
+        if value > group[3]:  # noqa: PLR1730  as above
             group[3] = value
         group[4].append(value)
-    return {key: (*group[:4], _quantiles(group[4])) for key, group in groups.items()}  # type: ignore[misc]
+    return {key: (*group[:4], _quantiles(group[4])) for key, group in groups.items()}
 
 
 def _quantiles(values: list[float]) -> list[float]:
@@ -65,7 +65,9 @@ def push_batches(gauge: Streamgauge, events: list[Event], batch: int) -> None:
         gauge.push_events(events[start : start + batch])
 
 
-def embedded(push: Callable[[Streamgauge, list[Event], int], None], plan: PushPlan, events: list[Event]) -> Pushed:
+def embedded(
+    push: Callable[[Streamgauge, list[Event], int], None], plan: PushPlan, events: list[Event]
+) -> Pushed:
     """Push all events, the first of them unmeasured, until a query sees them."""
     with Streamgauge() as gauge:
         push(gauge, events[: plan.warm_up], plan.batch)

@@ -10,11 +10,12 @@ import asyncio
 import time
 from array import array
 from collections import deque
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 from benchmarks.data import lines_of
 from benchmarks.percentiles import percentiles
-from benchmarks.plans import Sent, SendPlan
+from benchmarks.plans import SendPlan, Sent
 from benchmarks.programs.talk import hear, run, say
 from benchmarks.requests import StampedRequest, everything_accepted, read_answer
 
@@ -38,8 +39,7 @@ class Connection(asyncio.Protocol):
         self._partial = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what create_connection makes
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's own is one only in what it can do
 
     def send(self, due: float) -> None:
         """Send the next request."""
@@ -92,9 +92,8 @@ class Sender:
         whole = [body for body in bodies if len(body) == plan.events]
         for number in range(plan.connections):
             requests = [StampedRequest(body, plan.media_type) for body in whole[number :: plan.connections]]
-            _, connection = await self._loop.create_connection(
-                lambda requests=requests: Connection(self, requests), "127.0.0.1", plan.port
-            )
+            make = partial(Connection, self, requests)
+            _, connection = await self._loop.create_connection(make, "127.0.0.1", plan.port)
             self._connections.append(connection)
 
     async def send(self) -> Sent:
@@ -107,6 +106,7 @@ class Sender:
         else:
             self._idle.extend(self._connections)
             await self._keep_timetable(started, self._plan.rate)
+            self._end_if_idle()
         async with asyncio.timeout(self._plan.seconds + PATIENCE_S):
             await self._done
         p50, p99 = percentiles(self._times_s, [50, 99])
@@ -135,8 +135,7 @@ class Sender:
                 self._idle.popleft().send(due)
             else:
                 self._waiting.append(due)
-        self._deadline = 0.0
-        self._end_if_idle()
+        await asyncio.sleep(self._deadline - time.monotonic())
 
     def answered(self, connection: Connection, due: float, accepted: int, rejected: int = 0) -> None:
         """Take note of an answer, and let the connection go on."""
@@ -163,7 +162,7 @@ class Sender:
             self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        over = self._plan.rate is None or not self._deadline
+        over = time.monotonic() >= self._deadline
         if over and len(self._idle) == len(self._connections) and not self._done.done():
             self._done.set_result(None)
 

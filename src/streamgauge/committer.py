@@ -65,7 +65,6 @@ class Committer:
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
-        self._room.set()
         self._raw_bytes = 0
         self._stopping = False
         self.committed = asyncio.Condition()
@@ -80,8 +79,6 @@ class Committer:
         self._look()
 
     def _look(self) -> None:
-        if not self.has_room():
-            self._room.clear()
         if self._book.ready() is not None:
             self._changed.set()
 
@@ -91,7 +88,9 @@ class Committer:
 
     async def room(self) -> None:
         """Wait until the store has caught up."""
-        await self._room.wait()
+        while not self.has_room():
+            self._room.clear()
+            await self._room.wait()
 
     async def run(self) -> None:
         """Commit until told to stop."""
@@ -108,7 +107,7 @@ class Committer:
                     await self.maintain()
                     maintain_at = time.monotonic() + MAINTENANCE_S
             await self.checkpoint()
-        except StoreError as exc:
+        except Exception as exc:  # also a bug of ours: nothing may go on being accepted that is never committed
             log.exception("the store failed; what is not committed is in the journal")
             self._failed(exc)
         finally:

@@ -27,6 +27,11 @@ class Contribution:
     partials: Mapping[str, Partials] = field(default_factory=dict)
     raw: Sequence[RawRows] = ()
 
+    @property
+    def events(self) -> int:
+        """How many events it settles."""
+        return sum(sum(counts.values()) for counts in self.settled.values())
+
 
 @dataclass(slots=True, kw_only=True)
 class Epoch:
@@ -122,6 +127,9 @@ class EpochBook:
         if not 0 <= place < len(self._epochs):
             raise InternalError(f"epoch {contribution.epoch} is not open; the oldest is {self.oldest.number}")
         epoch = self._epochs[place]
+        settled = epoch.settled_events + contribution.events
+        if settled > epoch.accepted:
+            raise InternalError(f"epoch {epoch.number} took in {epoch.accepted} events; {settled} were settled")
         epoch.add(contribution)
         epoch.compact()
 
@@ -139,9 +147,12 @@ class EpochBook:
 
     def mark_committed(self, number: int) -> None:
         """Drop the oldest epoch, which the store holds now, as soon as no reader needs it."""
-        epoch = self._epochs.popleft()
+        epoch = self.oldest
         if epoch.number != number:
             raise InternalError(f"epoch {number} was committed before epoch {epoch.number}")
+        if not (epoch.closed and epoch.complete):
+            raise InternalError(f"epoch {number} was committed before it was closed and settled")
+        self._epochs.popleft()
         self.committed, self.committed_seq = epoch.number, epoch.last_seq
         epoch.raw.clear()
         if self._readers:

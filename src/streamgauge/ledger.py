@@ -44,15 +44,18 @@ class Counts(msgspec.Struct):
 
 
 class Ledger:
-    """Counts by source. `changes` rises with every change, so that others can tell whether to look again."""
+    """Counts by source."""
 
     def __init__(self) -> None:
         self.sources: dict[str, Counts] = {}
-        self.changes = 0
+
+    @property
+    def changes(self) -> int:
+        """A number that rises with every change, so that others can tell whether to look again."""
+        return sum(sum(msgspec.structs.astuple(row)) for row in self.sources.values())
 
     def of(self, source: str) -> Counts:
-        """Give a source's counts, to be changed in place."""
-        self.changes += 1
+        """Give a source's counts, to be changed in place; counts only ever rise."""
         return self.sources.setdefault(source, Counts())
 
     def settle(self, settled: Mapping[str, Mapping[str, int]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,7 +19,6 @@ from streamgauge.metrics.expression import Expression
 from streamgauge.partials import OTHER, Cells, Partials, Series, add_cells, no_cells
 
 MICROSECONDS = 1_000_000
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class SeriesLimit:
         self.most, self.idle_s = most, idle_s
         self.refused_events = 0
         self._seen: dict[object, float] = {}
-        self._swept = 0.0
+        self._swept = -math.inf
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -90,6 +90,8 @@ class SeriesLimit:
 
 def compute(metric: Metric, batch: EventBatch, limit: SeriesLimit, now_s: float) -> Partials | None:
     """Give what a batch adds to a metric, at 1 s; None where no event of it counts."""
+    if not len(batch):
+        return None
     if metric.where is not None:
         wanted = metric.where.condition(batch)
         if not wanted.any():
@@ -117,22 +119,22 @@ def compute(metric: Metric, batch: EventBatch, limit: SeriesLimit, now_s: float)
 def _series_of(metric: Metric, batch: EventBatch) -> tuple[list[Series], NDArray[np.int64]]:
     if not metric.by:
         return [()], np.zeros(len(batch), np.int64)
-    keys: list[Coded] = [batch.coded(name) for name in metric.by]
-    if len(keys) == 1:
-        return [(value,) for value in keys[0].values], keys[0].codes.astype(np.int64)
-    combined = keys[0].codes.astype(np.int64)
-    for key in keys[1:]:
-        combined = combined * len(key.values) + key.codes
-    distinct, codes = np.unique(combined, return_inverse=True)
-    return [_taken_apart(int(code), keys) for code in distinct], codes.astype(np.int64)
+    first, *others = [batch.coded(name) for name in metric.by]
+    series, codes = _used(first)
+    for key in others:
+        codes, pairs = _number(codes, key.codes, len(key.values))
+        places = zip(*(part.tolist() for part in np.divmod(pairs, len(key.values))), strict=True)
+        series = [(*series[before], key.values[place]) for before, place in places]
+    return series, codes
 
 
-def _taken_apart(code: int, keys: list[Coded]) -> Series:
-    values = []
-    for key in reversed(keys):
-        code, place = divmod(code, len(key.values))
-        values.append(key.values[place])
-    return tuple(reversed(values))
+def _used(key: Coded) -> tuple[list[Series], NDArray[np.int64]]:
+    """Leave out the values that no event has, so that they do not take the places of series that occur."""
+    used = np.bincount(key.codes, minlength=len(key.values)) > 0
+    if used.all():
+        return [(value,) for value in key.values], key.codes.astype(np.int64)
+    places = np.cumsum(used) - 1
+    return [(value,) for value, there in zip(key.values, used.tolist(), strict=True) if there], places[key.codes]
 
 
 def _limited(

@@ -153,11 +153,11 @@ def identity(series: Series) -> object:
     """Give a key that tells series apart as we do: `true`, `1` and `"1"` differ, 1 and 1.0 do not."""
     if series is OTHER:
         return None
-    return tuple([(type(value), value) if isinstance(value, bool) or type(value) is not str else value for value in _numbered(series)])
+    return tuple([value if type(value) is str else (_kind(value), value) for value in series])
 
 
-def _numbered(series: Series) -> list[object]:
-    return [float(value) if type(value) is int and abs(value) <= 2**53 else value for value in series]
+def _kind(value: object) -> type:
+    return float if type(value) is int else type(value)
 
 
 def _runs(

@@ -68,7 +68,9 @@ def quantile(partials: Partials, q: float) -> NDArray[np.float64]:
     upper = np.minimum(lower + 1, n_values[rows] - 1)
     first = _order_statistic(partials, running, before, rows, lower)
     second = _order_statistic(partials, running, before, rows, upper)
-    result[rows] = first + (h - lower) * (second - first)
+    part = h - lower
+    # not first + part * (second - first): the difference of two large values can be beyond a double
+    result[rows] = np.clip((1.0 - part) * first + part * second, first, second)
     return result
 
 

@@ -1,9 +1,10 @@
 """Sums that do not depend on the order of their terms.
 
-A sum is kept as two doubles, `sum` and `sum_low`, whose exact total is meant. Terms are first cut at a common bit, so
-that the upper parts add without any rounding and the lower parts are some 2^40 times smaller (error-free extraction:
-S. M. Rump, T. Ogita, S. Oishi (2008), Accurate floating-point summation, SIAM J. Sci. Comput. 31(1), 189-224). Integers
-up to 2^53 therefore add exactly to totals beyond 64 bits.
+A sum is kept as two doubles, `sum` and `sum_low`, whose exact total is meant. Terms are cut at a common bit, so that
+the upper parts add without any rounding; what is cut off is cut once more, and what is left then is some 2^80 times
+smaller than the terms (error-free extraction: S. M. Rump, T. Ogita, S. Oishi (2008), Accurate floating-point summation,
+SIAM J. Sci. Comput. 31(1), 189-224). Integers up to 2^53 therefore add exactly to totals beyond 64 bits, and what terms
+of both signs leave of each other is right as well. A total beyond the range of a double is infinite, and stays so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from streamgauge.partials import Partials
 
 LARGEST: Final = 2.0**960  # beyond, the cut itself could overflow; such values are added one by one
+ALIKE_BITS: Final = 100  # runs whose largest terms differ by less, for few terms, can be cut at one bit, which is quicker
 
 
 class Sum:
@@ -48,33 +50,58 @@ def add_runs(
     """
     if not len(values):
         return np.zeros(0), np.zeros(0)
-    largest = float(np.abs(values).max())
-    if largest > LARGEST:
-        return _add_one_by_one(values, lows, starts)
-    bits = math.frexp(largest)[1] + int(len(values)).bit_length()
-    cut = math.ldexp(1.5, bits) if largest else 0.0
+    if lows is not None:
+        values, starts = np.stack([values, lows], axis=1).ravel(), starts * 2
+    sizes = np.abs(values)
+    largest = float(sizes.max())
+    if not largest <= LARGEST:
+        return _add_one_by_one(values, starts)
+    length = len(values).bit_length()
+    cut: float | NDArray[np.float64] = math.ldexp(1.5, math.frexp(largest)[1] + length) if largest else 0.0
+    if len(starts) > 1:
+        of_run = np.maximum.reduceat(sizes, starts)
+        if float(of_run.min()) < math.ldexp(largest, 4 * length - ALIKE_BITS):
+            cut = _cuts(of_run, starts, len(values))
     upper = (values + cut) - cut
-    rest = values - upper if lows is None else (values - upper) + lows
-    high, low = np.add.reduceat(upper, starts), np.add.reduceat(rest, starts)
-    total = high + low
-    carried = total - high  # Knuth's two-sum: what the rounding of `total` left behind
-    return total, (high - (total - carried)) + (low - carried)
+    rest = values - upper
+    cut *= 2.0 ** (length - 53)  # what is left of a term is smaller than its cut by 53 bits
+    middle = (rest + cut) - cut
+    total, left = _two_sum(np.add.reduceat(upper, starts), np.add.reduceat(middle, starts))
+    return _two_sum(total, left + np.add.reduceat(rest - middle, starts))
+
+
+def _cuts(of_run: NDArray[np.float64], starts: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    """Give each term the cut of its run, whose largest term is in `of_run`."""
+    cuts = np.ldexp(1.5, np.frexp(of_run)[1] + n.bit_length())
+    return np.repeat(np.where(of_run > 0.0, cuts, 0.0), np.diff(starts, append=n))
+
+
+def _two_sum(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add, and give what the rounding of the sum left behind. Source: D. E. Knuth, TAOCP 2, 4.2.2, theorem B."""
+    total = one + other
+    added = total - one
+    return total, (one - (total - added)) + (other - added)
 
 
 def _add_one_by_one(
-    values: NDArray[np.float64], lows: NDArray[np.float64] | None, starts: NDArray[np.int64]
+    values: NDArray[np.float64], starts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     ends = np.append(starts[1:], len(values))
-    terms = values if lows is None else np.stack([values, lows], axis=1)
-    totals = [_clamped_sum(terms[start:end].ravel().tolist()) for start, end in zip(starts, ends, strict=True)]
-    return np.array(totals), np.zeros(len(totals))
+    terms = [values[start:end].tolist() for start, end in zip(starts, ends, strict=True)]
+    totals = [_exact_sum(run) for run in terms]
+    lows = [_exact_sum([*run, -total]) if math.isfinite(total) else 0.0 for run, total in zip(terms, totals, strict=True)]
+    return np.array(totals), np.array(lows)
 
 
-def _clamped_sum(terms: list[float]) -> float:
+def _exact_sum(terms: list[float]) -> float:
     try:
         return math.fsum(terms)
-    except (OverflowError, ValueError):  # beyond a double, or infinities of both signs
-        return math.copysign(math.inf, sum(math.copysign(1.0, term) for term in terms if abs(term) > LARGEST) or 1.0)
+    except OverflowError:  # beyond a double on the way, though perhaps not in the end
+        return math.fsum(math.ldexp(term, -64) for term in terms) * 2.0**64
+    except ValueError:  # totals beyond a double, of both signs: what they would have left is not known
+        return math.inf
 
 
 def _total(partials: Partials) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 A state is JSON: objects, arrays, strings, numbers, booleans, null. An operation is one of
 
-    ["set", path, value]     create or replace; path is a list of keys of objects
+    ["set", path, value]     create or replace; path is a list of keys of objects, empty for the whole state
     ["drop", path]           remove
     ["slide", path, {"drop": k, "set": [[i, v], ...], "append": [v, ...]}]
                              in an array: remove k from the front, then change places, then append
@@ -44,7 +44,7 @@ def _arrays(old: list[Any], new: list[Any], shift: int, path: list[str]) -> list
     if same(old, new):
         return []
     kept = len(old) - shift
-    if kept < 0 or kept > len(new):
+    if shift < 0 or kept < 0 or kept > len(new):
         return [["set", path, new]]
     changed = [[i, new[i]] for i in range(kept) if not same(old[i + shift], new[i])]
     if len(changed) * 2 > len(new):
@@ -72,6 +72,8 @@ def apply(state: dict[str, Any], operations: Sequence[Operation]) -> dict[str, A
 
 
 def _apply(node: dict[str, Any], operation: Operation, path: Sequence[str]) -> dict[str, Any]:
+    if not path:
+        return dict(operation[2])
     key, *rest = path
     if rest:
         return {**node, key: _apply(node[key], operation, rest)}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamgauge.aggregates import AGGREGATES
 from streamgauge.metric import Metric
 from streamgauge.metrics.query import natural_step, plain
-from streamgauge.partials import ALL_TIME, OTHER, Partials, empty, merge
+from streamgauge.partials import ALL_TIME, OTHER, Partials, Series, empty, identity, merge
 
 EVENTS: Final = "events"
 LATENCY: Final = "latency"
@@ -69,8 +69,7 @@ class View:
         """Give the part of the dashboard's state that comes from the metrics; times in milliseconds."""
         start, end = self.range.at(now_s)
         step = self.range.step
-        for name, points in self._points.items():
-            self._points[name] = points.select(points.bucket >= start)
+        self._forget(start, end)
         events, latency = (self._within(name, end) for name in (EVENTS, LATENCY))
         times = np.arange(start, end, step)
         overall = merge([events.regroup([()] * len(events.series))], events.states, step)
@@ -89,6 +88,12 @@ class View:
             "types": _types(by_type),
             "type_series": _type_series(events, by_type, times, step),
         }  # fmt: skip
+
+    def _forget(self, start: int, end: int) -> None:
+        """Let go of points that will never be shown: a window that moves may still come to those ahead of it."""
+        for name, points in self._points.items():
+            kept = points.bucket >= start
+            self._points[name] = points.select(kept if self.range.preset else kept & (points.bucket < end))
 
     def _within(self, name: str, end: int) -> Partials:
         points = self._points[name]
@@ -125,16 +130,22 @@ def _types(by_type: Partials) -> dict[str, dict[str, Any]]:
     """Give the commonest types with their figures."""
     shown = np.argsort(-by_type.columns["count"], kind="stable")[:MOST_TYPES]
     columns = {name: plain(AGGREGATES[name].finish(by_type), name) for name in ("count", "avg", "p95")}
+    names = _names(by_type.series)
     types = {}
     for row in shown.tolist():
-        series = by_type.series[by_type.code[row]]
+        code = by_type.code[row]
         figures: dict[str, Any] = {name: column[row] for name, column in columns.items()}
-        types[_name(series)] = {**figures, "other": True} if series is OTHER else figures
+        types[names[code]] = {**figures, "other": True} if by_type.series[code] is OTHER else figures
     return types
 
 
-def _name(series: tuple[object, ...]) -> str:
-    return OTHER_NAME if series is OTHER else str(series[0])
+def _names(series: Sequence[Series]) -> list[str]:
+    """Give each series the name it is shown by: its type; what is under (other) gets one that no type has."""
+    types = {str(one[0]) for one in series if one is not OTHER}
+    other = OTHER_NAME
+    while other in types:
+        other = f"({other})"
+    return [other if one is OTHER else str(one[0]) for one in series]
 
 
 def _type_series(
@@ -142,10 +153,11 @@ def _type_series(
 ) -> dict[str, list[int | float | None]]:
     """Give the counts over time of the few commonest types."""
     shown = np.argsort(-by_type.columns["count"], kind="stable")[:CHARTED_TYPES]
+    names = _names(by_type.series)
+    codes = {identity(one): code for code, one in enumerate(events.series)}
     charted = {}
     for row in shown.tolist():
-        series = by_type.series[by_type.code[row]]
-        code = next(place for place, one in enumerate(events.series) if one is series or one == series)
-        rows = events.select(events.code == code)
-        charted[_name(series)] = _series(rows, ("count",), times, step)["count"]
+        place = by_type.code[row]
+        rows = events.select(events.code == codes[identity(by_type.series[place])])
+        charted[names[place]] = _series(rows, ("count",), times, step)["count"]
     return charted

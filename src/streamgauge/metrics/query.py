@@ -98,12 +98,14 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _step(start: int | None, end: int | None, step: int | None) -> int:
+    if step is not None and step < 1:
+        raise QueryError(f"step: expected 1 s or more, got {step}")
     if start is None or end is None:
         return step or 3600
     span = end - start
     if step is None:
         return natural_step(span)
-    if step < 1 or span / step > MOST_POINTS:
+    if span / step > MOST_POINTS:
         raise QueryError(f"step: {step} s over {span} s would be more than {MOST_POINTS} points; at least {math.ceil(span / MOST_POINTS)} s")
     return step
 
@@ -133,7 +135,9 @@ def _narrow(metric: Metric, question: Question, part: Partials) -> Partials:
     if question.end is not None:
         wanted &= part.bucket < question.end
     if question.where is not None:
-        wanted &= question.where.condition(SeriesColumns(metric.by, part.series))[part.code]
+        # what is under (other) is of unknown values, so no condition holds for it, not even `IS NULL`
+        holds = question.where.condition(SeriesColumns(metric.by, part.series))
+        wanted &= (holds & [one is not OTHER for one in part.series])[part.code]
     kept = part.select(wanted)
     if question.by == metric.by:
         return kept

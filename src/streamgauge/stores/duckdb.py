@@ -16,11 +16,9 @@ from typing import Any, Final
 
 import duckdb
 import msgspec
-import numpy as np
 
 from streamgauge.commit import EpochCommit, Frame, decode_commit
 from streamgauge.errors import QueryError, QueryTimeout, StoreError
-from streamgauge.partials import Partials
 from streamgauge.store import Position, Retention, Snapshot, Table
 from streamgauge.stores import compaction
 from streamgauge.stores.arrow import ArrowTable
@@ -47,14 +45,17 @@ class DuckDBStore:
         version = tuple(int(part) for part in duckdb.__version__.split(".")[:2])
         if version < OLDEST_DUCKDB:
             raise StoreError(f"DuckDB {duckdb.__version__} is too old: it can lose committed rows; install 2.0 or later")
-        if path is not None and not path.exists():
-            _create(path)
-        connection = _connect(path, memory_limit_bytes)
-        if path is None:
-            connection.execute(TABLES)
-        found = connection.execute("SELECT max(format) FROM about").fetchall()[0][0] if path is not None else FORMAT
-        if found != FORMAT:
-            raise StoreError(f"{path}: written in format {found}; this program reads format {FORMAT}")
+        try:
+            if path is not None and not path.exists():
+                _create(path)
+            connection = _connect(path, memory_limit_bytes)
+        except (duckdb.Error, OSError) as exc:
+            raise StoreError(f"{path or 'memory'}: cannot be opened as a store: {exc}") from exc
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
         return cls(connection, path)
 
     def positions(self) -> dict[str, Position]:
@@ -73,17 +74,8 @@ class DuckDBStore:
         """Store one epoch whole, or nothing of it."""
         commit = decode_commit(frames)
         with self._writing, self._transaction() as connection:
-            stands = connection.execute(
-                "SELECT max(epoch), max(last_seq) FROM positions WHERE shard = ?", [commit.shard]
-            ).fetchall()[0]
-            epoch, last_seq = stands if stands[0] is not None else (0, 0)
-            if epoch >= commit.epoch:
-                return
-            if last_seq != commit.previous_seq:
-                raise StoreError(
-                    f"shard {commit.shard} stands at append {last_seq}; epoch {commit.epoch} follows {commit.previous_seq}"
-                )
-            self._insert(connection, commit)
+            if not _is_stored(connection, commit):
+                self._insert(connection, commit)
 
     def _insert(self, connection: duckdb.DuckDBPyConnection, commit: EpochCommit) -> None:
         raw = [raw_chunk(commit.shard, rows) for rows in commit.raw if len(rows)]
@@ -116,10 +108,7 @@ class DuckDBStore:
                 [name, definition, start, end],
             ).fetchnumpy()
             cursor.execute("COMMIT")
-        return Snapshot(partials=self._partials(rows, by, states), epochs=epochs)
-
-    def _partials(self, rows: Mapping[str, Any], by: Sequence[str], states: tuple[str, ...]) -> Partials:
-        return partials_of(rows, by, states)
+        return Snapshot(partials=partials_of(rows, by, states), epochs=epochs)
 
     def extent(self, name: str) -> tuple[int, int] | None:
         """Give the first and last bucket of a metric; None where it has none."""
@@ -135,12 +124,13 @@ class DuckDBStore:
             timer = threading.Timer(timeout_s, cursor.interrupt)
             timer.start()
             try:
+                _check_one_select(cursor, sql)
                 result = cursor.execute(sql, list(params))
                 columns = [column[0] for column in result.description or ()]
                 rows = result.fetchmany(max_rows + 1)
             except duckdb.InterruptException:
                 raise QueryTimeout(f"the query took longer than {timeout_s:g} s; narrow it with WHERE time > ...") from None
-            except duckdb.Error as exc:
+            except (duckdb.Error, ValueError, OverflowError) as exc:  # the last two: a value that Python cannot hold
                 raise QueryError(str(exc).split("\n\n")[0]) from exc
             finally:
                 timer.cancel()
@@ -178,11 +168,14 @@ class DuckDBStore:
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        cursor = self._connection.cursor()
         try:
-            yield cursor
-        finally:
-            cursor.close()
+            cursor = self._connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+        except duckdb.Error as exc:
+            raise StoreError(str(exc)) from exc
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -196,6 +189,30 @@ class DuckDBStore:
             if isinstance(exc, duckdb.Error):
                 raise StoreError(str(exc)) from exc
             raise
+
+
+def _check_one_select(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Ask the parser that will run it: what another parser took for one SELECT has to be one here too."""
+    statements = cursor.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryError(f"sql: expected one SELECT, got {len(statements)} statements" if len(statements) != 1 else "sql: expected a SELECT")
+
+
+def _is_stored(connection: duckdb.DuckDBPyConnection, commit: EpochCommit) -> bool:
+    """Tell whether an epoch is there already; raises StoreError where it is neither that nor the next one."""
+    found = connection.execute(
+        "SELECT epoch, last_seq, incarnation FROM positions WHERE shard = ? ORDER BY epoch DESC LIMIT 1", [commit.shard]
+    ).fetchall()
+    epoch, last_seq, incarnation = found[0] if found else (0, 0, commit.incarnation)
+    if epoch == commit.epoch and (last_seq, incarnation) != (commit.last_seq, commit.incarnation):
+        raise StoreError(f"shard {commit.shard}: epoch {epoch} was committed by another process; stop one of the two")
+    if epoch >= commit.epoch:
+        return True
+    if last_seq != commit.previous_seq:
+        raise StoreError(
+            f"shard {commit.shard} stands at append {last_seq}; epoch {commit.epoch} follows {commit.previous_seq}"
+        )
+    return False
 
 
 def insert_rows(
@@ -233,6 +250,20 @@ def _connect(path: Path | None, memory_limit_bytes: int) -> duckdb.DuckDBPyConne
     return connection
 
 
+def _prepare(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
+    """Make the tables of a store in memory; look at the format of one in a file."""
+    if path is None:
+        connection.execute(TABLES)
+        return
+    try:
+        found = connection.execute("SELECT max(format) FROM about").fetchall()[0][0]
+    except duckdb.Error as exc:
+        raise StoreError(f"{path}: a DuckDB file, but not one of ours; choose another place for the store") from exc
+    if found != FORMAT:
+        fix = "use the version of the program that wrote it, or another place"
+        raise StoreError(f"{path}: written in format {found}; this program reads format {FORMAT}; {fix}")
+
+
 def _create(path: Path) -> None:
     """Make the file under another name first: a crash while it is made must not leave one that cannot be opened."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -257,4 +288,4 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["DuckDBStore", "insert_rows", "np"]
+__all__ = ["DuckDBStore", "insert_rows"]
