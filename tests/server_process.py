@@ -71,7 +71,9 @@ class ServerProcess:
         self.kill()
         return code
 
-    def post(self, body: bytes, content_type: str = "application/x-ndjson", query: str = "") -> httpx.Response:
+    def post(
+        self, body: bytes, content_type: str = "application/x-ndjson", query: str = ""
+    ) -> httpx.Response:
         """Send events."""
         return self.client.post(f"/api/events{query}", content=body, headers={"Content-Type": content_type})
 

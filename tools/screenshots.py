@@ -22,7 +22,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 def main() -> None:
     """Start the demo, let it flow for a while, and take each picture."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    browser = next(path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
+    browser = next(
+        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
+    )
     with tempfile.TemporaryDirectory() as data:
         words = [sys.executable, "-m", "streamgauge", "demo", "--port", "0", "--data", data]
         server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own command
@@ -41,7 +43,8 @@ def take(browser: str, url: str) -> None:
         chromium = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS)
         for name, width, height, scheme in PICTURES:
             context = chromium.new_context(
-                viewport={"width": width, "height": height}, color_scheme="dark" if scheme == "dark" else "light"
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if scheme == "dark" else "light",
             )
             page = context.new_page()
             page.goto(url)

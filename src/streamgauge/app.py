@@ -97,12 +97,18 @@ def _settings(options: Options) -> EngineSettings:
         shard=SHARD,
         metrics=metrics_of(options),
         latency=LATENCY,
-        keep=None if options.transform.keep is None else parse_expression(options.transform.keep, "transform.keep"),
+        keep=None
+        if options.transform.keep is None
+        else parse_expression(options.transform.keep, "transform.keep"),
         limits=_event_limits(limits, options.events.max_ahead),
         raw_events=store.raw_events,
         retention=Retention(
             raw_s=store.raw_retention,
-            tiers=[(1, store.retention.seconds), (60, store.retention.minutes), (3600, store.retention.hours)],
+            tiers=[
+                (1, store.retention.seconds),
+                (60, store.retention.minutes),
+                (3600, store.retention.hours),
+            ],
         ),
         min_demand=pipeline.producer.min_demand,
         max_demand=pipeline.producer.max_demand,
@@ -340,7 +346,9 @@ class App:
     def raise_failure(self) -> None:
         """Raise what made the server stop by itself, if anything did."""
         if self.failure is not None and self.failure.done():
-            raise StoreError("the store failed; what was not committed is in the journal") from self.failure.result()
+            raise StoreError(
+                "the store failed; what was not committed is in the journal"
+            ) from self.failure.result()
 
 
 def table_csv(table: Table) -> str:

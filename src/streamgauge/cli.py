@@ -63,10 +63,14 @@ def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-ConfigFile = Annotated[Path | None, typer.Argument(help="A TOML file; see docs/options.md.", show_default=False)]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="A TOML file; see docs/options.md.", show_default=False)
+]
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="The port; 0 takes any free one.", show_default="4000")]
-Data = Annotated[str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")]
+Data = Annotated[
+    str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
+]
 Url = Annotated[str, typer.Option(help="The server's address.")]
 
 
@@ -116,13 +120,19 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     logs.configure()
     gc.freeze()  # what is loaded now stays; collections look at less
     gc.set_threshold(50_000, 20, 50)
-    if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415  not there on Windows
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main)
-    else:
-        asyncio.run(main)
+    finally:
+        gc.unfreeze()  # or extension modules report leaks when the process ends
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415  not there on Windows
+
+    return uvloop.new_event_loop
 
 
 async def _serve(options: Options, *, demo_name: str | None) -> None:
@@ -169,7 +179,9 @@ def _greet(options: Options, running: application.Running, demo_name: str | None
 @cli.command(epilog="Example: streamgauge replay events.ndjson.gz --type event --timestamp ts")
 @_plain_errors
 def replay(
-    files: Annotated[list[str], typer.Argument(help="NDJSON or CSV, plain, .gz or .zst; - is standard input.")],
+    files: Annotated[
+        list[str], typer.Argument(help="NDJSON or CSV, plain, .gz or .zst; - is standard input.")
+    ],
     *,
     url: Url = DEFAULT_URL,
     type: Annotated[str, typer.Option(help="The field that says what happened.")] = "type",  # noqa: A002
@@ -178,7 +190,9 @@ def replay(
     user_id: Annotated[str, typer.Option(help="The field that says who.")] = "user_id",
     event_id: Annotated[str, typer.Option(help="The field with the event's id.")] = "event_id",
     speed: Annotated[float, typer.Option(help="1: as fast as it happened; 0: as fast as possible.")] = 0.0,
-    shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move times so that the last event is now.")] = False,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Move times so that the last event is now.")
+    ] = False,
 ) -> None:
     """Send files of events to a server."""
     mapping = FieldMapping(type=type, timestamp=timestamp, value=value, user_id=user_id, event_id=event_id)
@@ -189,7 +203,9 @@ def replay(
         outcome = replaying.replay(
             files, url, mapping=mapping, pace=pace, progress=lambda sent: progress.update(task, advance=sent)
         )
-    print(f"{outcome.accepted:,} events accepted, {outcome.rejected:,} rejected; {replaying.describe_range(outcome)}")
+    print(
+        f"{outcome.accepted:,} events accepted, {outcome.rejected:,} rejected; {replaying.describe_range(outcome)}"
+    )
     for problem in outcome.errors:
         print(f"  {problem}")
     print(f"See them at {replaying.page_address(url, outcome)}")
@@ -200,7 +216,9 @@ def replay(
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the views events and rollups.")],
     *,
-    url: Annotated[str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
+    ] = None,
     data: Annotated[str, typer.Option(help="The data folder.")] = "data",
     config_file: Annotated[Path | None, typer.Option("--config", help="The server's configuration.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -217,7 +235,9 @@ def _query_folder(sql: str, options: Options) -> Table:
     if owner is not None:
         return owner.query(sql)
     if not Path(options.data).is_dir():
-        raise StreamgaugeError(f"{options.data}: there is no such data folder; name it with --data, or a server with --url")
+        raise StreamgaugeError(
+            f"{options.data}: there is no such data folder; name it with --data, or a server with --url"
+        )
     with lock_folder(Path(options.data)):
         store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
         try:
@@ -232,7 +252,7 @@ def _print_table(table: Table, *, as_csv: bool) -> None:
     else:
         shown = RichTable(*map(str, table.columns), header_style="bold", box=None)
         for row in table.rows:
-            shown.add_row(*("–" if cell is None else str(cell) for cell in row))
+            shown.add_row(*("-" if cell is None else str(cell) for cell in row))
         console.print(shown)
     if table.truncated:
         print(f"only the first {len(table.rows):,} rows; add LIMIT, or raise query.max_rows", file=sys.stderr)

@@ -78,7 +78,8 @@ class EpochCommit:
 
 VERSION: Final = 1
 _TYPES: Final[Mapping[str, Any]] = {
-    kind.__name__: kind for kind in (EpochCommit, MetricPartials, RawRows, Texts, Partials, Coded, Numbers, Cells)
+    kind.__name__: kind
+    for kind in (EpochCommit, MetricPartials, RawRows, Texts, Partials, Coded, Numbers, Cells)
 }
 
 
@@ -140,7 +141,9 @@ def _restore(value: Any, arrays: Sequence[Frame]) -> Any:
     if "other" in value:
         return OTHER
     if "type" in value:
-        return _TYPES[value["type"]](**{name: _restore(part, arrays) for name, part in value["parts"].items()})
+        return _TYPES[value["type"]](
+            **{name: _restore(part, arrays) for name, part in value["parts"].items()}
+        )
     return _restore_plain(value, arrays)
 
 

@@ -107,7 +107,9 @@ class Committer:
                     await self.maintain()
                     maintain_at = time.monotonic() + MAINTENANCE_S
             await self.checkpoint()
-        except Exception as exc:  # also a bug of ours: nothing may go on being accepted that is never committed
+        except (
+            Exception
+        ) as exc:  # also a bug of ours: nothing may go on being accepted that is never committed
             log.exception("the store failed; what is not committed is in the journal")
             self._failed(exc)
         finally:
@@ -165,7 +167,10 @@ class Committer:
         settings = self._settings
         metrics = [
             MetricPartials(
-                name=name, definition=settings.metrics[name].definition, by=settings.metrics[name].by, partials=partials
+                name=name,
+                definition=settings.metrics[name].definition,
+                by=settings.metrics[name].by,
+                partials=partials,
             )
             for name, partials in epoch.merged().items()
         ]
@@ -192,7 +197,7 @@ class Committer:
         await self._in_thread(self._store.maintain, self._now_us(), self._settings.retention)
 
     async def _in_thread(self, call: Callable[..., object], *arguments: object) -> Mapping[str, int]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)  # type: ignore[arg-type, return-value]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)  # type: ignore[arg-type]
 
     def stop(self) -> None:
         """Commit what is there, then end `run`. Nothing may be accepted any more."""

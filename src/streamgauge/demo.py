@@ -59,7 +59,9 @@ class Shop:
         return event
 
 
-async def run(accept: Callable[[bytes], Awaitable[object]], now_s: Callable[[], float], *, history: bool) -> None:
+async def run(
+    accept: Callable[[bytes], Awaitable[object]], now_s: Callable[[], float], *, history: bool
+) -> None:
     """Send events for ever; with `history`, first those of the last quarter of an hour."""
     shop, encoder = Shop(), msgspec.json.Encoder()
     at = now_s() - (HISTORY_S if history else 0)

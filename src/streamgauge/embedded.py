@@ -37,7 +37,9 @@ class Streamgauge:
     everything in; without one, everything is in memory and gone with the process. Safe to use from several threads.
     """
 
-    def __init__(self, options: Mapping[str, object] | None = None, *, data: str | Path | None = None) -> None:
+    def __init__(
+        self, options: Mapping[str, object] | None = None, *, data: str | Path | None = None
+    ) -> None:
         logs.configure()
         values = dict(options or {})
         if data is None:
@@ -98,7 +100,9 @@ class Streamgauge:
 
     def _handed_over(self, task: asyncio.Task[Receipt]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            self._problem = self._problem or StreamgaugeError(f"pushed events were not accepted: {task.exception()}")
+            self._problem = self._problem or StreamgaugeError(
+                f"pushed events were not accepted: {task.exception()}"
+            )
 
     async def _hand_over(self) -> Receipt:
         events, self._pushed = self._pushed, []
@@ -128,7 +132,8 @@ class Streamgauge:
             self.start()
         self._raise_problem()
         self._sync()
-        return self._call(self._accept(list(events)))
+        receipt: Receipt = self._call(self._accept(list(events)))
+        return receipt
 
     def query(
         self,
@@ -151,9 +156,12 @@ class Streamgauge:
         self._sync()
         names = [by] if isinstance(by, str) else by
         options = {"by": names, "aggregates": aggregates, "step": step, "top": top, "where": where}
-        return self._call(self._query(metric, start, end, options))
+        series: list[dict[str, Any]] = self._call(self._query(metric, start, end, options))
+        return series
 
-    async def _query(self, name: str, start: int | None, end: int | None, options: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _query(
+        self, name: str, start: int | None, end: int | None, options: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         engine = self._running()
         await engine.flush()
         metric = engine.reader.metric(name)
@@ -198,14 +206,18 @@ class Streamgauge:
 
     def _running(self) -> Engine:
         if self._engine is None:
-            raise StreamgaugeError("this Streamgauge is not running; use it in a `with` block, or call start()")
+            raise StreamgaugeError(
+                "this Streamgauge is not running; use it in a `with` block, or call start()"
+            )
         return self._engine
 
     def _call(self, coroutine: Any) -> Any:
         loop = self._loop
         if loop is None:
             coroutine.close()
-            raise StreamgaugeError("this Streamgauge is not running; use it in a `with` block, or call start()")
+            raise StreamgaugeError(
+                "this Streamgauge is not running; use it in a `with` block, or call start()"
+            )
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
     def _end_loop(self) -> None:

@@ -101,7 +101,9 @@ class Engine:
             now_us=now_us,
             failed=failed,
         )
-        self.series_limits = {name: SeriesLimit(metric.max_series) for name, metric in settings.metrics.items()}
+        self.series_limits = {
+            name: SeriesLimit(metric.max_series) for name, metric in settings.metrics.items()
+        }
         self._build_stages()
         self.reader = Reader(store=store, book=self.book, metrics=settings.metrics, settle=self.settle)
         self.intake = self._make_intake()
@@ -132,12 +134,16 @@ class Engine:
             )
             for _ in range(settings.aggregators)
         ]
-        demand = {"max_demand": settings.max_demand, "min_demand": settings.min_demand}
+        most, least = settings.max_demand, settings.min_demand
         for transformer in self.transformers:
-            transformer.subscribe_to(self.producer, **demand)
+            transformer.subscribe_to(self.producer, max_demand=most, min_demand=least)
             for aggregator in self.aggregators:
-                aggregator.subscribe_to(transformer, **demand)
-        self.stages = [self.producer, *self.transformers, *self.aggregators]
+                aggregator.subscribe_to(transformer, max_demand=most, min_demand=least)
+        self.stages: list[EventProducer | Transformer | Aggregator] = [
+            self.producer,
+            *self.transformers,
+            *self.aggregators,
+        ]
         self.supervisor = Supervisor(self.stages)
 
     def _make_intake(self) -> Intake:

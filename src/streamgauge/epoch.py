@@ -93,7 +93,9 @@ class EpochBook:
         self._open(next_number, committed_seq, now)
 
     def _open(self, number: int, previous_seq: int, now: float) -> None:
-        self._epochs.append(Epoch(number=number, previous_seq=previous_seq, last_seq=previous_seq, opened_at=now))
+        self._epochs.append(
+            Epoch(number=number, previous_seq=previous_seq, last_seq=previous_seq, opened_at=now)
+        )
 
     def __len__(self) -> int:
         return len(self._epochs)
@@ -129,7 +131,9 @@ class EpochBook:
         epoch = self._epochs[place]
         settled = epoch.settled_events + contribution.events
         if settled > epoch.accepted:
-            raise InternalError(f"epoch {epoch.number} took in {epoch.accepted} events; {settled} were settled")
+            raise InternalError(
+                f"epoch {epoch.number} took in {epoch.accepted} events; {settled} were settled"
+            )
         epoch.add(contribution)
         epoch.compact()
 
@@ -174,5 +178,7 @@ class EpochBook:
 
     def memory(self, metric: str, after_epoch: int) -> list[Partials]:
         """Give what epochs after `after_epoch` (which a snapshot of the store holds) add to a metric."""
-        epochs: Iterable[Epoch] = [epoch for epoch in (*self._kept, *self._epochs) if epoch.number > after_epoch]
+        epochs: Iterable[Epoch] = [
+            epoch for epoch in (*self._kept, *self._epochs) if epoch.number > after_epoch
+        ]
         return [part for epoch in epochs for part in epoch.partials.get(metric, ())]

@@ -29,7 +29,9 @@ class Counts(msgspec.Struct):
     @property
     def pending(self) -> int:
         """Accepted and not committed yet."""
-        return self.received - self.stored - self.filtered - self.duplicate - self.dead_lettered - self.rejected
+        return (
+            self.received - self.stored - self.filtered - self.duplicate - self.dead_lettered - self.rejected
+        )
 
     def add(self, other: Counts) -> None:
         """Add another's counts to these."""

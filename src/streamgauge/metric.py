@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamgauge.aggregate import Columns, Grouped
 from streamgauge.aggregates import HISTOGRAM, STATES, states_of
 from streamgauge.aggregates.quantiles import keys_of
-from streamgauge.columns import Coded
+from streamgauge.columns import Coded, Numbers
 from streamgauge.event import EventBatch
 from streamgauge.metrics.expression import Expression
 from streamgauge.partials import OTHER, Cells, Partials, Series, add_cells, no_cells
@@ -104,7 +104,7 @@ def compute(metric: Metric, batch: EventBatch, limit: SeriesLimit, now_s: float)
     first = int(bucket.min())
     group_of, groups = _number(bucket - first, codes, len(series))
     numbers = metric.value.number(batch)
-    columns, cells = _observe(metric, batch, numbers.values, numbers.valid, group_of, len(groups))
+    columns, cells = _observe(metric, batch, numbers, group_of, len(groups))
     return Partials(
         states=metric.states,
         resolution=1,
@@ -122,7 +122,7 @@ def _series_of(metric: Metric, batch: EventBatch) -> tuple[list[Series], NDArray
     first, *others = [batch.coded(name) for name in metric.by]
     series, codes = _used(first)
     for key in others:
-        codes, pairs = _number(codes, key.codes, len(key.values))
+        codes, pairs = _number(codes, key.codes.astype(np.int64), len(key.values))
         places = zip(*(part.tolist() for part in np.divmod(pairs, len(key.values))), strict=True)
         series = [(*series[before], key.values[place]) for before, place in places]
     return series, codes
@@ -134,7 +134,9 @@ def _used(key: Coded) -> tuple[list[Series], NDArray[np.int64]]:
     if used.all():
         return [(value,) for value in key.values], key.codes.astype(np.int64)
     places = np.cumsum(used) - 1
-    return [(value,) for value, there in zip(key.values, used.tolist(), strict=True) if there], places[key.codes]
+    return [(value,) for value, there in zip(key.values, used.tolist(), strict=True) if there], places[
+        key.codes
+    ]
 
 
 def _limited(
@@ -172,18 +174,21 @@ def _number(
 def _observe(
     metric: Metric,
     batch: EventBatch,
-    values: NDArray[np.float64],
-    valid: NDArray[np.bool_],
+    numbers: Numbers,
     group_of: NDArray[np.int64],
     n_groups: int,
 ) -> tuple[Columns, Cells]:
     counts = np.bincount(group_of, minlength=n_groups)
     small = group_of.astype(np.uint16) if n_groups <= 0xFFFF else group_of  # a radix sort, four times as fast
     order = np.argsort(small, kind="stable")
-    if not valid.all():
-        order = order[valid[order]]
+    if not numbers.valid.all():
+        order = order[numbers.valid[order]]
     ranges = group_of[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranges[1:] != ranges[:-1]])) if len(ranges) else np.empty(0, np.int64)
+    starts = (
+        np.flatnonzero(np.concatenate([[True], ranges[1:] != ranges[:-1]]))
+        if len(ranges)
+        else np.empty(0, np.int64)
+    )
     needs_order = "last" in metric.states
     events = Grouped(
         n_groups=n_groups,
@@ -191,7 +196,7 @@ def _observe(
         groups=ranges[starts],
         starts=starts,
         group_of=ranges,
-        values=values[order],
+        values=numbers.values[order],
         time_us=batch.time_us[order] if needs_order else batch.time_us[:0],
         order=batch.order[order] if needs_order else batch.time_us[:0],
     )

@@ -89,7 +89,12 @@ class Partials:
 
 def empty(states: tuple[str, ...], resolution: int = 1) -> Partials:
     """Give no rows."""
-    columns = {name: np.empty(0, dtype) for state in states if state in STATES for name, dtype in STATES[state].columns.items()}
+    columns = {
+        name: np.empty(0, dtype)
+        for state in states
+        if state in STATES
+        for name, dtype in STATES[state].columns.items()
+    }
     return Partials(
         states=states,
         resolution=resolution,
@@ -179,7 +184,9 @@ def _runs(
 
 def _merge_cells(parts: list[Partials], row_of: NDArray[np.int64]) -> Cells:
     offsets = np.cumsum([0, *(len(part) for part in parts)])
-    rows = np.concatenate([row_of[part.cells.rows + start] for part, start in zip(parts, offsets[:-1], strict=True)])
+    rows = np.concatenate(
+        [row_of[part.cells.rows + start] for part, start in zip(parts, offsets[:-1], strict=True)]
+    )
     keys = np.concatenate([part.cells.keys for part in parts])
     counts = np.concatenate([part.cells.counts for part in parts])
     return add_cells(rows, keys, counts)

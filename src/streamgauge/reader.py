@@ -42,7 +42,9 @@ class Reader:
         begun = self._book.begin_read()
         try:
             snapshot = await self.in_thread(
-                lambda: self._store.read(metric.name, metric.definition, metric.by, metric.states, start=start, end=end)
+                lambda: self._store.read(
+                    metric.name, metric.definition, metric.by, metric.states, start=start, end=end
+                )
             )
             self._settle()
             memory = self._book.memory(metric.name, snapshot.epochs.get(self._book.shard, 0))

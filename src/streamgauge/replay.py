@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -62,12 +62,12 @@ def open_file(name: str) -> IO[bytes]:
         return sys.stdin.buffer
     try:
         if name.endswith(".gz"):
-            return gzip.open(name, "rb")
+            return cast("IO[bytes]", gzip.open(name, "rb"))
         raw = Path(name).open("rb")  # noqa: SIM115  given to the caller, who closes it
     except OSError as exc:
         raise ReplayError(f"{name}: {exc.strerror}") from exc
     if name.endswith(".zst"):
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))  # type: ignore[arg-type]
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))
     return raw
 
 
@@ -130,7 +130,8 @@ def replay(
 
 
 def _bodies(lines: Iterator[bytes]) -> Iterator[bytes]:
-    waiting, size = [], 0
+    waiting: list[bytes] = []
+    size = 0
     for line in lines:
         if waiting and (len(waiting) >= LINES_A_REQUEST or size + len(line) > BYTES_A_REQUEST):
             yield b"".join(waiting)
@@ -143,7 +144,7 @@ def _bodies(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 def _times(body: bytes, mapping: FieldMapping) -> list[int]:
     """Give the first, the last, the earliest and the latest time of a body, in milliseconds, where it has any."""
-    stamp = msgspec.defstruct(
+    stamp: Any = msgspec.defstruct(
         "Stamp", [("timestamp", str | int | float | None, None)], rename={"timestamp": mapping.timestamp}
     )
     try:
@@ -255,5 +256,8 @@ def describe_range(outcome: Outcome) -> str:
     """Say in words which times were sent."""
     if outcome.first_ms is None or outcome.last_ms is None:
         return "now"
-    first, last = (datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") for ms in (outcome.first_ms, outcome.last_ms))
+    first, last = (
+        datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        for ms in (outcome.first_ms, outcome.last_ms)
+    )
     return f"{first} to {last} UTC"

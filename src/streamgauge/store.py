@@ -61,7 +61,16 @@ class Store(Protocol):
         not stand at the commit's `previous_seq`, and for any failure of the store.
         """
 
-    def read(self, name: str, definition: str, by: Sequence[str], states: tuple[str, ...], *, start: int | None, end: int | None) -> Snapshot:
+    def read(
+        self,
+        name: str,
+        definition: str,
+        by: Sequence[str],
+        states: tuple[str, ...],
+        *,
+        start: int | None,
+        end: int | None,
+    ) -> Snapshot:
         """Give a metric's partials with start <= bucket < end (seconds; None: no bound), as they are stored."""
 
     def extent(self, name: str) -> tuple[int, int] | None:

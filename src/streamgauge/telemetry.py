@@ -45,14 +45,20 @@ class ServerCollector(Collector):
         yield from self._events()
         yield from self._pipeline()
         yield _gauge("streamgauge_store_bytes", "Room that the store takes on disk.", self._store_bytes())
-        yield _gauge("streamgauge_journal_bytes", "Room that the journal takes on disk.", self._journal_bytes())
+        yield _gauge(
+            "streamgauge_journal_bytes", "Room that the journal takes on disk.", self._journal_bytes()
+        )
         yield _gauge("streamgauge_viewers", "Dashboards that are open.", self._hub.viewers)
         yield _counter("streamgauge_dashboard_mounts", "Dashboards that were opened.", self._hub.joins)
-        yield _counter("streamgauge_diffs_encoded", "Diffs encoded, each once for all of its viewers.", self._hub.encoded)
+        yield _counter(
+            "streamgauge_diffs_encoded", "Diffs encoded, each once for all of its viewers.", self._hub.encoded
+        )
         yield _counter("streamgauge_viewers_skipped", "Diffs a viewer was too slow for.", self._hub.skipped)
         series = GaugeMetricFamily("streamgauge_series", "Series that are live.", labels=["metric"])
         most = GaugeMetricFamily("streamgauge_series_limit", "Series that may be live.", labels=["metric"])
-        beyond = CounterMetricFamily("streamgauge_series_refused_events", "Events counted under (other).", labels=["metric"])
+        beyond = CounterMetricFamily(
+            "streamgauge_series_refused_events", "Events counted under (other).", labels=["metric"]
+        )
         for name, limit in self._limits().items():
             series.add_metric([name], len(limit))
             most.add_metric([name], limit.most)
@@ -61,9 +67,15 @@ class ServerCollector(Collector):
 
     def _events(self) -> Iterable[Metric]:
         received = CounterMetricFamily("streamgauge_events_received", "Events decoded.", labels=["source"])
-        outcome = CounterMetricFamily("streamgauge_events", "What became of events.", labels=["source", "outcome"])
-        pending = GaugeMetricFamily("streamgauge_events_pending", "Events accepted, not committed yet.", labels=["source"])
-        refused = CounterMetricFamily("streamgauge_requests_refused", "Requests refused unread.", labels=["source"])
+        outcome = CounterMetricFamily(
+            "streamgauge_events", "What became of events.", labels=["source", "outcome"]
+        )
+        pending = GaugeMetricFamily(
+            "streamgauge_events_pending", "Events accepted, not committed yet.", labels=["source"]
+        )
+        refused = CounterMetricFamily(
+            "streamgauge_requests_refused", "Requests refused unread.", labels=["source"]
+        )
         for source, counts in self._ledger.sources.items():
             received.add_metric([source], counts.received)
             pending.add_metric([source], counts.pending)

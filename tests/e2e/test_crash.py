@@ -17,7 +17,8 @@ BODIES = 400
 def body(number: int) -> bytes:
     first = number * EVENTS_A_BODY
     lines = (
-        b'{"type":"kind_%d","timestamp":%d,"value":%d,"id":%d}\n' % (i % 7, 1_700_000_000_000 + i * 10, i % 1000, i)
+        b'{"type":"kind_%d","timestamp":%d,"value":%d,"id":%d}\n'
+        % (i % 7, 1_700_000_000_000 + i * 10, i % 1000, i)
         for i in range(first, first + EVENTS_A_BODY)
     )
     return b"".join(lines)
@@ -37,7 +38,9 @@ class Sender(threading.Thread):
         with httpx.Client(base_url=self._url, timeout=30) as client:
             for number in self._numbers:
                 try:
-                    answer = client.post("/api/events", content=body(number), headers={"Content-Type": "application/x-ndjson"})
+                    answer = client.post(
+                        "/api/events", content=body(number), headers={"Content-Type": "application/x-ndjson"}
+                    )
                 except httpx.HTTPError:
                     self.unknown.append(number)
                     break
@@ -74,14 +77,18 @@ def test_after_kill_9_in_the_middle_of_a_replay_nothing_acknowledged_is_missing_
     restarted = start_server(configuration=configuration)
     ledger = restarted.wait_until_committed()
     found = stored_bodies(restarted)
-    assert {number: found.get(number) for number in sender.acknowledged} == dict.fromkeys(sender.acknowledged, EVENTS_A_BODY)
+    assert {number: found.get(number) for number in sender.acknowledged} == dict.fromkeys(
+        sender.acknowledged, EVENTS_A_BODY
+    )
     assert set(found) <= {*sender.acknowledged, *sender.unknown}
     assert set(found.values()) == {EVENTS_A_BODY}, "a request was stored in part"
 
     total = sum(found.values())
     assert ledger["stored"] == ledger["received"] == total
     assert [[total]] == restarted.ask("SELECT sum(count) FROM rollups WHERE metric = 'events'")
-    raw = restarted.ask("SELECT type, count(*), sum(value), min(value), max(value) FROM events GROUP BY type ORDER BY type")
+    raw = restarted.ask(
+        "SELECT type, count(*), sum(value), min(value), max(value) FROM events GROUP BY type ORDER BY type"
+    )
     answer = restarted.get("/api/metrics/events", **{"from": "all", "step": 86_400})["series"]
     names = ("count", "sum", "min", "max")
     rollups = [[s["by"]["type"], *(s["totals"][name] for name in names)] for s in answer]
@@ -89,7 +96,7 @@ def test_after_kill_9_in_the_middle_of_a_replay_nothing_acknowledged_is_missing_
 
 
 def test_what_was_pending_at_a_crash_is_counted_once_after_several_restarts(
-    start_server: Callable[..., ServerProcess]
+    start_server: Callable[..., ServerProcess],
 ) -> None:
     configuration = '[store]\ncommit_interval = "1m"\n'  # nothing is committed before the crash
     server = start_server(configuration=configuration)
@@ -108,7 +115,7 @@ def test_what_was_pending_at_a_crash_is_counted_once_after_several_restarts(
 
 
 def test_a_second_server_on_the_same_data_folder_is_refused_and_names_it(
-    start_server: Callable[..., ServerProcess]
+    start_server: Callable[..., ServerProcess],
 ) -> None:
     server = start_server()
     with pytest.raises(RuntimeError, match="another process is using this data folder"):
@@ -116,7 +123,7 @@ def test_a_second_server_on_the_same_data_folder_is_refused_and_names_it(
 
 
 def test_a_clean_stop_commits_everything_and_leaves_nothing_to_replay(
-    start_server: Callable[..., ServerProcess]
+    start_server: Callable[..., ServerProcess],
 ) -> None:
     server = start_server(configuration='[store]\ncommit_interval = "1m"\n')
     assert server.post(body(0)).status_code == 202

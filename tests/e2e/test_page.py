@@ -33,7 +33,10 @@ def curl(server: ServerProcess) -> None:
     """The README's own line."""
     words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", f"{server.url}/api/events"]
     done = subprocess.run(
-        [*words, "-H", "Content-Type: application/json", "-d", EVENT], capture_output=True, text=True, check=True
+        [*words, "-H", "Content-Type: application/json", "-d", EVENT],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "202"
 

@@ -76,7 +76,9 @@ def end_of(start: str, step: int) -> str:
 
 
 def check_raw(server: ServerProcess, truth: dict[str, Any]) -> None:
-    [[events, users, valued]] = server.ask("SELECT count(*), count(DISTINCT user_id), count(value) FROM events")
+    [[events, users, valued]] = server.ask(
+        "SELECT count(*), count(DISTINCT user_id), count(value) FROM events"
+    )
     assert events == truth["events"]
     assert users == truth["distinct_user_id"]
     assert valued == truth["events"] - truth["events_without_value"]

@@ -46,7 +46,8 @@ def _latest(
     if not len(starts):
         return np.empty(0, np.int64)
     ranked = np.lexsort((order, time_us, runs))
-    return ranked[np.append(starts[1:], len(runs)) - 1]
+    latest: NDArray[np.int64] = ranked[np.append(starts[1:], len(runs)) - 1]
+    return latest
 
 
 LAST: Final = Aggregate("last", ("count", "last"), lambda partials: partials.columns["last"])

@@ -43,7 +43,9 @@ def keys_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
 def estimates_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """Give the value that stands for each cell: the one whose relative error to both bounds is equal."""
     index = np.abs(keys) - OFFSET
-    middle = np.ldexp(np.exp2((index % BUCKETS_PER_DOUBLING) / BUCKETS_PER_DOUBLING), index // BUCKETS_PER_DOUBLING)
+    middle = np.ldexp(
+        np.exp2((index % BUCKETS_PER_DOUBLING) / BUCKETS_PER_DOUBLING), index // BUCKETS_PER_DOUBLING
+    )
     return np.sign(keys) * middle * (2.0 * BASE / (1.0 + BASE))
 
 

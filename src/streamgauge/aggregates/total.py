@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from streamgauge.partials import Partials
 
 LARGEST: Final = 2.0**960  # beyond, the cut itself could overflow; such values are added one by one
-ALIKE_BITS: Final = 100  # runs whose largest terms differ by less, for few terms, can be cut at one bit, which is quicker
+ALIKE_BITS: Final = (
+    100  # runs whose largest terms differ by less, for few terms, can be cut at one bit, which is quicker
+)
 
 
 class Sum:
@@ -91,7 +93,10 @@ def _add_one_by_one(
     ends = np.append(starts[1:], len(values))
     terms = [values[start:end].tolist() for start, end in zip(starts, ends, strict=True)]
     totals = [_exact_sum(run) for run in terms]
-    lows = [_exact_sum([*run, -total]) if math.isfinite(total) else 0.0 for run, total in zip(terms, totals, strict=True)]
+    lows = [
+        _exact_sum([*run, -total]) if math.isfinite(total) else 0.0
+        for run, total in zip(terms, totals, strict=True)
+    ]
     return np.array(totals), np.array(lows)
 
 

@@ -17,15 +17,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge.columns import MISSING, Coded, Numbers
+from streamgauge.columns import MISSING, Coded
 from streamgauge.errors import InternalError
 from streamgauge.event import RESERVED, EventBatch, FieldMapping, Lines, Origin, as_numbers, encode
 from streamgauge.events.clock import parse_column
-from streamgauge.events.limits import EventLimits, problem_of, suspicious_lines
+from streamgauge.events.limits import EventLimits, problem_of
+from streamgauge.events.scan import suspicious_lines
 
 NEWLINE: Final = 10
 BLANK: Final = b" \t\r"
-FLOAT_EXACT: Final = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Decoded:
 
 
 class _Doubt(Exception):
-    """The payload cannot go the fast way as it is; `lines` says where, None for anywhere."""
+    """The payload cannot go the fast way as it is. refused: what is wrong with it, None where that is unknown."""
 
-    def __init__(self, lines: NDArray[np.int64] | None = None) -> None:
-        self.lines = lines
+    def __init__(self, refused: list[tuple[int, str]] | None = None) -> None:
+        self.refused = refused
 
 
 class EventDecoder:
@@ -56,80 +56,94 @@ class EventDecoder:
         self._schema = lru_cache(maxsize=64)(self._make_schema)
 
     def decode(self, payload: bytes, origin: Origin, *, now_us: int, first_index: int = 0) -> Decoded:
-        """Turn newline-delimited JSON into a batch; one bad event never costs the good ones."""
+        """Turn newline-delimited JSON into a batch; one bad event never costs the good ones.
+
+        Blank lines are no events. first_index: the place of the first good event in the append.
+        """
+        task = _Task(origin, now_us, first_index)
+        if payload.endswith(b"\r\n"):
+            payload = payload.replace(b"\r\n", b"\n")
         try:
-            batch = self._fast(payload, origin, now_us, first_index)
+            batch = self._fast(payload, task) if payload else None
         except _Doubt as doubt:
-            return self._sift(payload, origin, now_us, first_index, doubt.lines)
+            return self._sift(payload, task, doubt.refused)
         return Decoded(batch, [], 0 if batch is None else len(batch))
 
-    def _sift(
-        self, payload: bytes, origin: Origin, now_us: int, first_index: int, suspects: NDArray[np.int64] | None
-    ) -> Decoded:
-        lines = payload.split(b"\n")
-        if suspects is None:
-            lines = [line for line in (line.strip() for line in lines) if line]
-            positions: Iterable[int] = range(len(lines))
+    def _sift(self, payload: bytes, task: _Task, refused: list[tuple[int, str]] | None) -> Decoded:
+        """Leave out the bad lines. refused: the only ones as far as is known; None to look at every line."""
+        if refused is None:
+            lines = [line for line in (line.strip(BLANK) for line in payload.split(b"\n")) if line]
+            bad = self._problems(enumerate(lines), task)
         else:
-            lines.pop() if not lines[-1] else None
-            positions = suspects.tolist()
-        refused = []
-        for position in positions:
-            problem = problem_of(lines[position], origin.mapping, self.limits, now_us)
-            if problem:
-                refused.append((position, problem))
-        bad = {position for position, _ in refused}
-        good = [line for position, line in enumerate(lines) if position not in bad]
+            lines, bad = payload.split(b"\n")[:-1], refused
+        positions = {position for position, _ in bad}
+        good = [line for position, line in enumerate(lines) if position not in positions]
         if not good:
-            return Decoded(None, refused, len(lines))
+            return Decoded(None, bad, len(lines))
         kept = b"\n".join([*good, b""])
         try:
-            batch = self._fast(kept, origin, now_us, first_index, checked=True)
-        except _Doubt as doubt:
-            if suspects is not None:  # there is more wrong than the scan pointed at
-                return self._sift(payload, origin, now_us, first_index, None)
-            raise InternalError(f"lines that were found good cannot be decoded: {kept[:200]!r}") from doubt
-        return Decoded(batch, refused, len(lines))
+            batch = self._fast(kept, task, checked=True)
+        except _Doubt:
+            if refused is not None:  # there is more wrong than the scan pointed at
+                return self._sift(payload, task, None)
+            batch = self._slow(kept, good, task)
+        return Decoded(batch, bad, len(lines))
 
-    def _fast(
-        self, payload: bytes, origin: Origin, now_us: int, first_index: int, *, checked: bool = False
-    ) -> EventBatch | None:
-        if not payload:
-            return None
+    def _problems(self, lines: Iterable[tuple[int, bytes]], task: _Task) -> list[tuple[int, str]]:
+        mapping, limits, now_us = task.origin.mapping, self.limits, task.now_us
+        found = ((position, problem_of(line, mapping, limits, now_us)) for position, line in lines)
+        return [(position, problem) for position, problem in found if problem]
+
+    def _fast(self, payload: bytes, task: _Task, *, checked: bool = False) -> EventBatch:
         lines = _find_lines(payload)
         if not checked:
+            if int((lines.ends - lines.starts).max()) > self.limits.event_bytes:
+                raise _Doubt
             _check_text(payload)
             octets = np.frombuffer(payload, np.uint8)
             suspects = suspicious_lines(payload, octets, lines.starts, lines.ends, self.limits)
-            if len(suspects):
-                raise _Doubt(suspects)
-        schema = self._schema(origin.mapping)
+            refused = self._problems(((line, lines.line(line)) for line in suspects.tolist()), task)
+            if refused:
+                raise _Doubt(refused)
+        schema = self._schema(task.origin.mapping)
         try:
             rows = schema.decoder.decode_lines(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise _Doubt from None
         if len(rows) != len(lines.starts):
             raise _Doubt
+        return self._batch(rows, lines, schema, task)
+
+    def _slow(self, payload: bytes, lines: list[bytes], task: _Task) -> EventBatch:
+        """Decode good events one by one: where a name comes twice, only its last value has to be right."""
+        schema = self._schema(task.origin.mapping)
+        rows = [msgspec.convert(msgspec.json.decode(line), schema.struct) for line in lines]
+        try:
+            return self._batch(rows, _find_lines(payload), schema, task)
+        except _Doubt as doubt:
+            raise InternalError(f"events that were found good cannot be decoded: {payload[:200]!r}") from doubt
+
+    def _batch(self, rows: list[Any], lines: Lines, schema: _Schema, task: _Task) -> EventBatch:
         kinds = encode([row.type for row in rows])
         if "" in kinds.values:
             raise _Doubt
         return EventBatch(
-            origin=origin,
+            origin=task.origin,
             type=kinds,
-            time_us=self._times(rows, origin, now_us),
-            value=_values([row.value for row in rows]),
-            index=np.arange(first_index, first_index + len(rows), dtype=np.int32),
+            time_us=self._times(rows, task),
+            value=as_numbers([row.value for row in rows]),
+            index=np.arange(task.first_index, task.first_index + len(rows), dtype=np.int32),
             lines=lines,
             rows=rows,
             getters=schema.getters,
         )
 
-    def _times(self, rows: list[Any], origin: Origin, now_us: int) -> NDArray[np.int64]:
+    def _times(self, rows: list[Any], task: _Task) -> NDArray[np.int64]:
         try:
-            times = parse_column([row.timestamp for row in rows], origin.at_us)
-        except (ValueError, OverflowError):
+            times = parse_column([row.timestamp for row in rows], task.origin.at_us)
+        except ValueError:
             raise _Doubt from None
-        if times.max() > now_us + self.limits.max_ahead_us:
+        if times.max() > task.now_us + self.limits.max_ahead_us:
             raise _Doubt
         return times
 
@@ -147,7 +161,7 @@ class EventDecoder:
         for part, name in names.items():
             if name in self.properties and name not in RESERVED:
                 getters[name] = operator.attrgetter(part)
-        return _Schema(msgspec.json.Decoder(struct), getters)
+        return _Schema(struct, msgspec.json.Decoder(struct), getters)
 
 
 _RESERVED_KINDS: Final[dict[str, Any]] = {
@@ -159,7 +173,15 @@ _RESERVED_KINDS: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class _Task:
+    origin: Origin
+    now_us: int
+    first_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Schema:
+    struct: type[msgspec.Struct]
     decoder: msgspec.json.Decoder[Any]
     getters: Mapping[str, Callable[[Any], Any]]
 
@@ -185,10 +207,6 @@ def _check_text(payload: bytes) -> None:
         payload.decode()
     except UnicodeDecodeError:
         raise _Doubt from None
-
-
-def _values(objects: list[int | float | None]) -> Numbers:
-    return as_numbers(objects)
 
 
 def text_of(coded: Coded) -> list[Any]:

@@ -1,8 +1,6 @@
-"""The limits that one event must keep, and a cheap scan that finds the few lines worth a closer look.
+"""The limits that one event must keep, and `problem_of`, which says in words what is wrong with an event.
 
-`suspicious_lines` runs over the bytes of a whole payload with a handful of column operations. It may point at a
-good line (which costs that line a closer look) but never passes over a bad one. `problem_of` is the closer look: it
-decodes one line in full and says in words what is wrong with it.
+It decodes one line in full, so it is slow; `scan` finds the few lines that are worth it.
 """
 
 from __future__ import annotations
@@ -11,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from streamgauge.event import FieldMapping
 from streamgauge.events.clock import parse_timestamp
@@ -21,7 +17,6 @@ INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 RESERVED_PREFIX: Final = "_sg"  # the journal's own header lines begin so
 
-SHORTEST_FIELD: Final = 5  # `"":1,`
 LIKELY_TYPE_FIELDS: Final = ("event", "event_type", "eventType", "name", "kind", "action", "event_name")
 
 
@@ -35,100 +30,6 @@ class EventLimits:
     field_name_bytes: int = 128
     string_bytes: int = 64 * 1024
     max_ahead_us: int = 600_000_000
-
-
-def suspicious_lines(
-    payload: bytes,
-    octets: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    limits: EventLimits,
-) -> NDArray[np.int64]:
-    """Give the positions of the lines that may break a limit which decoding alone does not see."""
-    lengths = ends - starts
-    found = [np.flatnonzero(lengths > min(limits.event_bytes, limits.string_bytes, limits.fields * SHORTEST_FIELD))]
-    quotes = octets == 34
-    places = [
-        _nested(octets, starts, limits.depth),
-        _long_names(quotes, limits),
-        _long_numbers(octets),
-        _exponents(octets),
-        _reserved_names(octets, quotes),
-        _escapes(octets) if b"\\" in payload else starts[:0],
-    ]
-    for place in places:
-        if len(place):
-            found.append(np.searchsorted(starts, place, side="right") - 1)
-    return np.unique(np.concatenate(found))
-
-
-def _nested(octets: NDArray[np.uint8], starts: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
-    """Lines with more opening brackets than may be open at once."""
-    opening = (octets & 0xDF) == 0x5B  # `[` and `{` differ in one bit
-    if int(np.count_nonzero(opening)) <= len(starts):
-        return np.empty(0, np.int64)
-    places = np.flatnonzero(opening)
-    lines = np.searchsorted(starts, places, side="right") - 1
-    return starts[np.flatnonzero(np.bincount(lines, minlength=len(starts)) > depth)]
-
-
-def _long_names(quotes: NDArray[np.bool_], limits: EventLimits) -> NDArray[np.int64]:
-    """Aligned blocks without a quotation mark: any text longer than twice the block contains one."""
-    block = max(8, 1 << ((limits.field_name_bytes + 1) // 2).bit_length() - 1)
-    whole = len(quotes) // block * block
-    if whole == 0:
-        return np.empty(0, np.int64)
-    words = quotes[:whole].view(np.uint64)
-    while len(words) > whole // block:
-        words = words[0::2] | words[1::2]
-    return np.flatnonzero(words == 0) * block
-
-
-def _reserved_names(octets: NDArray[np.uint8], quotes: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Texts that begin like the journal's own fields."""
-    found = quotes[: -len(RESERVED_PREFIX)] & (octets[1 : 1 - len(RESERVED_PREFIX)] == ord(RESERVED_PREFIX[0]))
-    places = np.flatnonzero(found)
-    for ahead, letter in enumerate(RESERVED_PREFIX[1:], 2):
-        places = places[octets[places + ahead] == ord(letter)]
-    return places
-
-
-def _long_numbers(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Runs of 19 digits or more: each covers at least four places of a grid of every fourth byte."""
-    grid = (octets[::4] - np.uint8(48)) < 10
-    pairs = grid[1:] & grid[:-1]
-    places = np.flatnonzero(pairs[2:] & pairs[:-2]) * 4
-    if not len(places):
-        return places
-    around = places[:, None] + np.arange(-6, 19)
-    inside = (around >= 0) & (around < len(octets))
-    digits = inside & ((octets[np.clip(around, 0, len(octets) - 1)] - np.uint8(48)) < 10)
-    before = np.cumprod(digits[:, 5::-1], axis=1).sum(axis=1)
-    after = np.cumprod(digits[:, 19:], axis=1).sum(axis=1)
-    return places[digits[:, 6:19].all(axis=1) & (before + 13 + after >= 19)]
-
-
-def _exponents(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """An `e` behind a digit with three digits of exponent near it, the only way past the range of a double."""
-    letters = np.flatnonzero(((octets[1:] | 0x20) == 101) & ((octets[:-1] - np.uint8(48)) < 10)) + 1
-    if not len(letters):
-        return letters
-    padded = np.concatenate([octets[-1:], np.zeros(4, np.uint8)])
-    window = np.stack([_at(octets, padded, letters + ahead) for ahead in (2, 3)])
-    return letters[((window - np.uint8(48)) < 10).all(axis=0)]
-
-
-def _at(octets: NDArray[np.uint8], padded: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint8]:
-    last = len(octets) - 1
-    return np.where(places <= last, octets[np.minimum(places, last)], padded[-1])
-
-
-def _escapes(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
-    r"""Escapes `\u00..` and `\ud...`, which can spell a reserved name, a NUL, or half of a surrogate pair."""
-    places = np.flatnonzero(octets[:-3] == ord("\\"))
-    places = places[octets[places + 1] == ord("u")]
-    first, second = octets[places + 2], octets[places + 3]
-    return places[((first == ord("0")) & (second == ord("0"))) | ((first | 0x20) == ord("d"))]
 
 
 def problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:

@@ -129,7 +129,9 @@ class Hub:
         for channel in self._channels.values():
             channel.observe(partials)
 
-    async def join(self, watcher: Watcher, params: Mapping[str, Any], deliver: Callable[[bytes], bool]) -> Range:
+    async def join(
+        self, watcher: Watcher, params: Mapping[str, Any], deliver: Callable[[bytes], bool]
+    ) -> Range:
         """Let a viewer in; give the range it watches. Raises JoinRefused.
 
         deliver: called with the snapshot that answers the join, in the same instant in which the viewer begins to be
@@ -212,7 +214,12 @@ class Hub:
             shift = _shift(channel.state["time"], state["time"])
             patch = diff(channel.state, state, shift)
             channel.state = state
-            payload = {"epoch": self._about.epoch, "from": channel.version, "version": channel.version + 1, "patch": patch}
+            payload = {
+                "epoch": self._about.epoch,
+                "from": channel.version,
+                "version": channel.version + 1,
+                "patch": patch,
+            }
             channel.version += 1
             self.encoded += 1
             await self._broadcast(channel, encode_broadcast(TOPIC, "diff", msgspec.json.encode(payload)))
@@ -251,7 +258,9 @@ class Hub:
                 viewer.send(frame)
 
     def _snapshot(self, channel: Channel) -> bytes:
-        return msgspec.json.encode({"epoch": self._about.epoch, "version": channel.version, "state": channel.state})
+        return msgspec.json.encode(
+            {"epoch": self._about.epoch, "version": channel.version, "state": channel.state}
+        )
 
     def _state(self, channel: Channel) -> dict[str, Any]:
         ledger = self._ledger.total()

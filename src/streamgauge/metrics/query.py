@@ -18,7 +18,25 @@ from streamgauge.metric import Metric
 from streamgauge.metrics.expression import Expression
 from streamgauge.partials import ALL_TIME, OTHER, Partials, Series, merge
 
-STEPS_S: Final = (1, 5, 10, 15, 30, 60, 300, 600, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000)
+STEPS_S: Final = (
+    1,
+    5,
+    10,
+    15,
+    30,
+    60,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    10_800,
+    21_600,
+    43_200,
+    86_400,
+    604_800,
+    2_592_000,
+)
 LIKELY_POINTS: Final = 200
 MOST_POINTS: Final = 11_000
 MOST_SERIES: Final = 1_000
@@ -63,11 +81,15 @@ def ask(
     wanted_by = tuple(metric.by if by is None else by)
     for name in wanted_by:
         if name not in metric.by:
-            raise QueryError(f"by: metric {metric.name} is not grouped by {name!r}; it is by {_list(metric.by)}")
+            raise QueryError(
+                f"by: metric {metric.name} is not grouped by {name!r}; it is by {_list(metric.by)}"
+            )
     wanted = tuple(metric.aggregates if aggregates is None else aggregates)
     for name in wanted:
         if name not in AGGREGATES or not set(states_of([name])) <= set(metric.states):
-            raise QueryError(f"aggregates: metric {metric.name} does not keep {name!r}; it has {_list(metric.aggregates)}")
+            raise QueryError(
+                f"aggregates: metric {metric.name} does not keep {name!r}; it has {_list(metric.aggregates)}"
+            )
     if start is not None and end is not None and start >= end:
         raise QueryError("from: must be before `to`")
     if top is not None and not 1 <= top <= MOST_SERIES:
@@ -89,7 +111,9 @@ def _condition(metric: Metric, where: str | None) -> Expression | None:
     condition = Expression.parse(where)
     unknown = condition.fields - set(metric.by)
     if unknown:
-        raise QueryError(f"where: metric {metric.name} is not grouped by {sorted(unknown)[0]!r}; it is by {_list(metric.by)}")
+        raise QueryError(
+            f"where: metric {metric.name} is not grouped by {min(unknown)!r}; it is by {_list(metric.by)}"
+        )
     return condition
 
 
@@ -106,7 +130,9 @@ def _step(start: int | None, end: int | None, step: int | None) -> int:
     if step is None:
         return natural_step(span)
     if span / step > MOST_POINTS:
-        raise QueryError(f"step: {step} s over {span} s would be more than {MOST_POINTS} points; at least {math.ceil(span / MOST_POINTS)} s")
+        raise QueryError(
+            f"step: {step} s over {span} s would be more than {MOST_POINTS} points; at least {math.ceil(span / MOST_POINTS)} s"
+        )
     return step
 
 
@@ -124,7 +150,7 @@ def answer(metric: Metric, question: Question, parts: Sequence[Partials]) -> lis
     ranked = np.argsort(-totals.columns["count"], kind="stable")[: question.top or MOST_SERIES]
     figures = {name: AGGREGATES[name].finish(points) for name in question.aggregates}
     sums = {name: AGGREGATES[name].finish(totals) for name in question.aggregates}
-    return [_series(question, points, figures, totals, sums, row) for row in ranked.tolist()]
+    return [_series(question, points, figures, totals, sums, row=row) for row in ranked.tolist()]
 
 
 def _narrow(metric: Metric, question: Question, part: Partials) -> Partials:
@@ -177,6 +203,7 @@ def _series(
     figures: Mapping[str, NDArray[np.float64]],
     totals: Partials,
     sums: Mapping[str, NDArray[np.float64]],
+    *,
     row: int,
 ) -> SeriesAnswer:
     code = int(totals.code[row])

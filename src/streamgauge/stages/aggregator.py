@@ -25,7 +25,9 @@ from streamgauge.stages.raw import raw_rows
 
 log = structlog.get_logger()
 
-COST_TO_WAIT = 4.0  # wait four times as long as the last counting took: then it takes a fifth of the time at most
+COST_TO_WAIT = (
+    4.0  # wait four times as long as the last counting took: then it takes a fifth of the time at most
+)
 MOST_WAITING_BYTES = 8 * 2**20
 MICROSECONDS = 1_000_000
 
@@ -105,7 +107,7 @@ class Aggregator(Consumer):
         """Count batches together; where that fails, one by one, then event by event: only those that fail are lost."""
         try:
             contribution = self._compute(batches)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever counting raises belongs to the events it was given
             parts = list(batches) if len(batches) > 1 else _halves(batches[0])
             if not parts:
                 self._set_aside(batches[0], exc)
@@ -116,7 +118,9 @@ class Aggregator(Consumer):
         self._book(contribution)
 
     def _set_aside(self, batch: EventBatch, error: Exception) -> None:
-        log.error("event set aside", stage=self.name, seq=batch.seq, index=int(batch.index[0]), exc_info=error)
+        log.error(
+            "event set aside", stage=self.name, seq=batch.seq, index=int(batch.index[0]), exc_info=error
+        )
         settled = {batch.origin.source: {"dead_lettered": len(batch)}}
         self._book(Contribution(epoch=batch.epoch, settled=settled))
 

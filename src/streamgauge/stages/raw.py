@@ -56,7 +56,9 @@ def _identifiers(objects: list[Any]) -> Texts | None:
     joined = "".join(texts)
     data = joined.encode()
     plain = len(data) == len(joined)
-    lengths = np.fromiter(map(len, texts) if plain else (len(t.encode()) for t in texts), np.int64, len(texts))
+    lengths = np.fromiter(
+        map(len, texts) if plain else (len(t.encode()) for t in texts), np.int64, len(texts)
+    )
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return Texts(offsets=offsets.astype(np.int32), data=data, valid=valid)
@@ -64,9 +66,13 @@ def _identifiers(objects: list[Any]) -> Texts | None:
 
 def join_raw(rows: Sequence[RawRows], most_bytes: int = 16 * 2**20) -> list[RawRows]:
     """Join small runs of rows into few, each of some megabytes at most."""
-    joined, current, size = [], [], 0
+    joined: list[RawRows] = []
+    current: list[RawRows] = []
+    size = 0
     for one in rows:
-        if current and (size + len(one.event.data) > most_bytes or current[-1].processed_us != one.processed_us):
+        if current and (
+            size + len(one.event.data) > most_bytes or current[-1].processed_us != one.processed_us
+        ):
             joined.append(_join(current))
             current, size = [], 0
         current.append(one)
@@ -90,7 +96,8 @@ def _join(rows: list[RawRows]) -> RawRows:
         user_id=_join_texts([row.user_id for row in rows], lengths),
         event_id=_join_texts([row.event_id for row in rows], lengths),
         value=Numbers(
-            np.concatenate([row.value.values for row in rows]), np.concatenate([row.value.valid for row in rows])
+            np.concatenate([row.value.values for row in rows]),
+            np.concatenate([row.value.valid for row in rows]),
         ),
         event=_join_texts([row.event for row in rows], lengths) or rows[0].event,
     )
@@ -110,12 +117,18 @@ def _join_texts(columns: Sequence[Texts | None], lengths: Sequence[int]) -> Text
     if all(column is None for column in columns):
         return None
     there = [
-        Texts(offsets=np.zeros(n + 1, np.int32), data=b"", valid=np.zeros(n, bool)) if column is None else column
+        Texts(offsets=np.zeros(n + 1, np.int32), data=b"", valid=np.zeros(n, bool))
+        if column is None
+        else column
         for column, n in zip(columns, lengths, strict=True)
     ]
     ends = np.cumsum([0, *(len(column.data) for column in there)])
-    offsets = [column.offsets[:-1].astype(np.int64) + end for column, end in zip(there, ends[:-1], strict=True)]
-    valid = None if all(column.valid is None for column in there) else np.concatenate([_valid(c) for c in there])
+    offsets = [
+        column.offsets[:-1].astype(np.int64) + end for column, end in zip(there, ends[:-1], strict=True)
+    ]
+    valid = (
+        None if all(column.valid is None for column in there) else np.concatenate([_valid(c) for c in there])
+    )
     return Texts(
         offsets=np.concatenate([*offsets, ends[-1:]]).astype(np.int32),
         data=b"".join(column.data for column in there),

@@ -23,7 +23,9 @@ Kind = Any
 class Column:
     """One column: an Arrow type, its buffers, and which rows are not null (None: all)."""
 
-    def __init__(self, kind: Kind, length: int, buffers: Sequence[Any], valid: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self, kind: Kind, length: int, buffers: Sequence[Any], valid: NDArray[np.bool_] | None = None
+    ) -> None:
         self.kind = kind
         bits = None if valid is None or valid.all() else np.packbits(valid, bitorder="little")
         self.array = na.c_array_from_buffers(kind, length, [bits, *buffers])
@@ -79,7 +81,9 @@ def coded(column: Coded) -> Column:
     """A column of dictionary-coded strings, written out."""
     data = [str(value).encode() for value in column.values]
     lengths = np.array([len(text) for text in data], np.int64)[column.codes]
-    return texts(Texts(offsets=offsets_of(lengths), data=b"".join([data[code] for code in column.codes.tolist()])))
+    return texts(
+        Texts(offsets=offsets_of(lengths), data=b"".join([data[code] for code in column.codes.tolist()]))
+    )
 
 
 def texts_of(values: Sequence[str], valid: NDArray[np.bool_] | None = None) -> Texts:

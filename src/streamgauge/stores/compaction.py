@@ -8,6 +8,7 @@ inserted, in the caller's one transaction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import duckdb
@@ -30,8 +31,7 @@ NAME: Final = "compacted_rollups"
 def maintain(connection: duckdb.DuckDBPyConnection, now_us: int, retention: Retention) -> int:
     """Compact and expire; give how many rows went."""
     removed = _expire(connection, now_us, retention)
-    tiers = list(retention.tiers)
-    for (fine, age_s), (coarse, _) in zip(tiers, tiers[1:], strict=False):
+    for (fine, age_s), (coarse, _) in pairwise(retention.tiers):
         before = _day(now_us, age_s)
         groups = connection.execute(
             "SELECT shard, metric, definition, received_day FROM rollup_rows"
@@ -57,7 +57,12 @@ def _expire(connection: duckdb.DuckDBPyConnection, now_us: int, retention: Reten
     rollups = connection.execute(
         "DELETE FROM rollup_rows WHERE received_day < ? AND bucket < ?", [oldest, oldest * DAY_S]
     ).fetchall()
-    return int(raw[0][0]) + int(rollups[0][0])
+    positions = connection.execute(
+        "DELETE FROM positions WHERE committed_at < make_timestamp(?)"
+        " AND epoch < (SELECT max(epoch) FROM positions AS newest WHERE newest.shard = positions.shard)",
+        [_day(now_us, retention.raw_s) * DAY_US],
+    ).fetchall()
+    return sum(int(gone[0][0]) for gone in (raw, rollups, positions))
 
 
 def _compact(connection: duckdb.DuckDBPyConnection, group: Sequence[Any], fine: int, coarse: int) -> int:

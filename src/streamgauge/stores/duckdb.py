@@ -44,7 +44,9 @@ class DuckDBStore:
         """Open the store, creating it where there is none. Raises StoreError where it cannot be used."""
         version = tuple(int(part) for part in duckdb.__version__.split(".")[:2])
         if version < OLDEST_DUCKDB:
-            raise StoreError(f"DuckDB {duckdb.__version__} is too old: it can lose committed rows; install 2.0 or later")
+            raise StoreError(
+                f"DuckDB {duckdb.__version__} is too old: it can lose committed rows; install 2.0 or later"
+            )
         try:
             if path is not None and not path.exists():
                 _create(path)
@@ -95,7 +97,14 @@ class DuckDBStore:
         ).fetchall()  # fmt: skip
 
     def read(
-        self, name: str, definition: str, by: Sequence[str], states: tuple[str, ...], *, start: int | None, end: int | None
+        self,
+        name: str,
+        definition: str,
+        by: Sequence[str],
+        states: tuple[str, ...],
+        *,
+        start: int | None,
+        end: int | None,
     ) -> Snapshot:
         """Give a metric's partials of a range, not merged, and which epochs they include."""
         columns = ", ".join(("bucket", "series", "is_other", *STATE_COLUMNS, "histogram"))
@@ -129,8 +138,14 @@ class DuckDBStore:
                 columns = [column[0] for column in result.description or ()]
                 rows = result.fetchmany(max_rows + 1)
             except duckdb.InterruptException:
-                raise QueryTimeout(f"the query took longer than {timeout_s:g} s; narrow it with WHERE time > ...") from None
-            except (duckdb.Error, ValueError, OverflowError) as exc:  # the last two: a value that Python cannot hold
+                raise QueryTimeout(
+                    f"the query took longer than {timeout_s:g} s; narrow it with WHERE time > ..."
+                ) from None
+            except (
+                duckdb.Error,
+                ValueError,
+                OverflowError,
+            ) as exc:  # the last two: a value that Python cannot hold
                 raise QueryError(str(exc).split("\n\n")[0]) from exc
             finally:
                 timer.cancel()
@@ -195,17 +210,24 @@ def _check_one_select(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Ask the parser that will run it: what another parser took for one SELECT has to be one here too."""
     statements = cursor.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryError(f"sql: expected one SELECT, got {len(statements)} statements" if len(statements) != 1 else "sql: expected a SELECT")
+        raise QueryError(
+            f"sql: expected one SELECT, got {len(statements)} statements"
+            if len(statements) != 1
+            else "sql: expected a SELECT"
+        )
 
 
 def _is_stored(connection: duckdb.DuckDBPyConnection, commit: EpochCommit) -> bool:
     """Tell whether an epoch is there already; raises StoreError where it is neither that nor the next one."""
     found = connection.execute(
-        "SELECT epoch, last_seq, incarnation FROM positions WHERE shard = ? ORDER BY epoch DESC LIMIT 1", [commit.shard]
+        "SELECT epoch, last_seq, incarnation FROM positions WHERE shard = ? ORDER BY epoch DESC LIMIT 1",
+        [commit.shard],
     ).fetchall()
     epoch, last_seq, incarnation = found[0] if found else (0, 0, commit.incarnation)
     if epoch == commit.epoch and (last_seq, incarnation) != (commit.last_seq, commit.incarnation):
-        raise StoreError(f"shard {commit.shard}: epoch {epoch} was committed by another process; stop one of the two")
+        raise StoreError(
+            f"shard {commit.shard}: epoch {epoch} was committed by another process; stop one of the two"
+        )
     if epoch >= commit.epoch:
         return True
     if last_seq != commit.previous_seq:
@@ -258,7 +280,9 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
     try:
         found = connection.execute("SELECT max(format) FROM about").fetchall()[0][0]
     except duckdb.Error as exc:
-        raise StoreError(f"{path}: a DuckDB file, but not one of ours; choose another place for the store") from exc
+        raise StoreError(
+            f"{path}: a DuckDB file, but not one of ours; choose another place for the store"
+        ) from exc
     if found != FORMAT:
         fix = "use the version of the program that wrote it, or another place"
         raise StoreError(f"{path}: written in format {found}; this program reads format {FORMAT}; {fix}")

@@ -25,7 +25,11 @@ def open_store(url: str, *, memory_limit_bytes: int) -> Store:
     scheme = urlsplit(url).scheme
     if scheme not in STORES:
         near = difflib.get_close_matches(scheme, STORES, 1)
-        fix = f"did you mean {near[0]}://?" if near else f"use one of {', '.join(f'{name}://' for name in STORES)}"
+        fix = (
+            f"did you mean {near[0]}://?"
+            if near
+            else f"use one of {', '.join(f'{name}://' for name in STORES)}"
+        )
         raise OptionError("store.url", f"no store for {scheme}://", fix)
     path = url.removeprefix(f"{scheme}://")
     return STORES[scheme](path.removeprefix("/"), memory_limit_bytes)

@@ -97,7 +97,9 @@ def _state_column(partials: Partials, name: str) -> arrow.Column:
 
 def _histogram(partials: Partials) -> arrow.Column:
     rows, keys, counts = partials.cells
-    while len(counts) and counts.max() > CELL_MOST:  # cells of one key add up, so a large one is written as several
+    while (
+        len(counts) and counts.max() > CELL_MOST
+    ):  # cells of one key add up, so a large one is written as several
         rest = np.maximum(counts - CELL_MOST, 0)
         more = rest > 0
         rows, keys = np.concatenate([rows, rows[more]]), np.concatenate([keys, keys[more]])

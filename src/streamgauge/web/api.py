@@ -18,7 +18,6 @@ from starlette.routing import Route
 from streamgauge.errors import QueryError, StreamgaugeError
 from streamgauge.events.clock import parse_timestamp
 from streamgauge.metric import Metric
-
 from streamgauge.web import problem
 from streamgauge.web.service import Answer, Service
 from streamgauge.web.sql import check_select

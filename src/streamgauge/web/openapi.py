@@ -252,13 +252,13 @@ td { padding: .15rem .8rem .15rem 0; vertical-align: top; }
 def documentation_page() -> tuple[str, str]:
     """Give the page of the documentation, and its style."""
     sections = "".join(_section(path, method, operation) for path, method, operation in _operations())
-    return (
+    page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>Streamgauge API</title><style>{STYLE}</style>"
         "<h1>Streamgauge API</h1><p>As a document for tools: <a href='/openapi.json'>openapi.json</a>. "
-        f"Errors are <code>application/problem+json</code> with a stable <code>code</code>.</p>{sections}",
-        STYLE,
+        f"Errors are <code>application/problem+json</code> with a stable <code>code</code>.</p>{sections}"
     )
+    return page, STYLE
 
 
 def _section(path: str, method: str, operation: Schema) -> str:

@@ -23,11 +23,15 @@ FORBIDDEN_PREFIXES: Final = (
     "getenv",
     "query",
     "which_",
+    "sleep_",
+    "pg_sleep",
 )
 FORBIDDEN: Final = frozenset(
     {
         "current_setting",
         "getvariable",
+        "setval",
+        "nextval",
         "from_substrait",
         "write_log",
         "json_execute_serialized_sql",
@@ -55,15 +59,14 @@ def check_select(sql: str) -> str:
         True for _ in tree.find_all(exp.Into, exp.Command, exp.DML, exp.DDL) if not isinstance(_, exp.Query)
     ):
         raise QueryError("sql: only SELECT is allowed")
-    named = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
-    for table in tree.find_all(exp.Table):
-        _check_table(table, named)
+    for table in tree.find_all(exp.Table, exp.Lateral):
+        _check_table(table)
     for function in tree.find_all(exp.Func):
         _check_function(function)
     return sql
 
 
-def _check_table(table: exp.Table, named: set[str]) -> None:
+def _check_table(table: exp.Expr) -> None:
     if isinstance(table.this, exp.Func):
         name = _name_of(table.this)
         if name not in TABLE_FUNCTIONS:
@@ -71,11 +74,38 @@ def _check_table(table: exp.Table, named: set[str]) -> None:
                 f"sql: {name}(...) may not be used as a table; there are the views {' and '.join(VIEWS)}"
             )
         return
+    if not isinstance(table, exp.Table):
+        return
     name = table.name.lower()
-    if table.db or table.catalog or name not in {*VIEWS, *named}:
-        raise QueryError(
-            f"sql: there is no table {table.sql(dialect='duckdb')[:80]}; there are the views {' and '.join(VIEWS)}"
-        )
+    if table.db or table.catalog or (name not in VIEWS and name not in _named_around(table)):
+        shown = table.sql(dialect="duckdb")[:80]
+        raise QueryError(f"sql: there is no table {shown}; there are the views {' and '.join(VIEWS)}")
+
+
+def _named_around(table: exp.Table) -> set[str]:
+    """Give the names that WITH clauses have for the place where a table is named, as DuckDB resolves them.
+
+    `WITH t AS (SELECT * FROM t)` means the stored table inside, and so does a `t` beside the query that names it.
+    """
+    named: set[str] = set()
+    inner: exp.Expr = table
+    recursive_term = False
+    while inner.parent is not None:
+        outer = inner.parent
+        clause = outer.args.get("with_")
+        if isinstance(outer, exp.With):
+            earlier = outer.expressions[: outer.expressions.index(inner)]
+            named |= {cte.alias.lower() for cte in earlier}
+            if outer.args.get("recursive") and recursive_term:
+                named.add(inner.alias.lower())
+        elif clause is not None and clause is not inner:
+            named |= {cte.alias.lower() for cte in clause.expressions}
+        if isinstance(outer, exp.CTE):
+            recursive_term = isinstance(inner, exp.SetOperation) and recursive_term
+        elif isinstance(outer, exp.SetOperation):
+            recursive_term = outer.expression is inner
+        inner = outer
+    return named
 
 
 def _check_function(function: exp.Func) -> None:
