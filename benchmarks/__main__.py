@@ -39,6 +39,14 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def command_of(given: argparse.Namespace) -> str:
+    """Give the command that repeats a run and writes the page."""
+    words = ["python", "-m", "benchmarks", *(["--quick"] if given.quick else [])]
+    if set(given.only) != {benchmark.name for benchmark in BENCHMARKS}:
+        words += ["--only", *given.only]
+    return " ".join([*words, "--markdown", "docs/benchmarks.md"])
+
+
 def measure(benchmark: Benchmark, setting: Setting, console: Console) -> Section:
     """Run one benchmark; what it gave before it failed is kept."""
     console.print(f"[bold]{benchmark.about}")
@@ -69,7 +77,7 @@ def main() -> int:
         sections = [measure(one, setting, console) for one in BENCHMARKS if one.name in given.only]
     report = Report(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        command=" ".join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        command=command_of(given),
         quick=given.quick,
         machine=about,
         sections=sections,
@@ -79,8 +87,6 @@ def main() -> int:
         given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if given.markdown and not report.failures:
         given.markdown.write_text(page(report))
-    for failure in report.failures:
-        console.print(failure, style="red", markup=False)
     return 1 if report.failures else 0
 
 

@@ -28,10 +28,15 @@ class Child:
 
     def __init__(self, command: Sequence[str], *, log: Path, timeout_s: float) -> None:
         self._name, self._log = " ".join(command[:3]), log
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-            )
+        try:
+            with log.open("wb") as errors:
+                self._process = subprocess.Popen(
+                    command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                )
+        except FileNotFoundError as exc:
+            raise BenchmarkFailed(
+                f"{command[0]}: there is no such command; install it with pip install -e ."
+            ) from exc
         self._watchdog = threading.Timer(timeout_s, self._process.kill)
         self._watchdog.daemon = True
         self._watchdog.start()

@@ -13,6 +13,7 @@ from benchmarks.server import Gauge
 
 START_S = 60.0  # for building bodies
 END_S = 90.0  # for the last answers
+LEAST_ANSWERED = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,16 @@ def send(setting: Setting, plan: SendPlan, server: Gauge) -> Cost:
         before = server.child.cpu_s
         sent = child.result(Sent)
         used = server.child.cpu_s - before
+    check_sent(plan, sent)
+    return Cost(sent, used / sent.seconds)
+
+
+def check_sent(plan: SendPlan, sent: Sent) -> None:
+    """Raise BenchmarkFailed unless every event was taken, and on a timetable nearly every request."""
     if sent.rejected or not sent.accepted:
         raise BenchmarkFailed(f"{sent.accepted:,} events accepted, {sent.rejected:,} rejected; all are valid")
-    return Cost(sent, used / sent.seconds)
+    planned = plan.seconds * (plan.rate or 0.0)
+    if sent.requests < LEAST_ANSWERED * planned:
+        raise BenchmarkFailed(
+            f"{sent.requests:,} of {planned:,.0f} requests accepted, {sent.refused:,} refused"
+        )

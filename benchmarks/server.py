@@ -50,6 +50,8 @@ class Gauge:
             )
             answer = connection.getresponse()
             content = answer.read()
+        except OSError as exc:
+            raise BenchmarkFailed(f"{path} was not answered: {exc}") from exc
         finally:
             connection.close()
         if answer.status >= http.HTTPStatus.BAD_REQUEST:

@@ -5,7 +5,7 @@
 
 To move to another version, change it in `PACKAGES`, run with `--update`, and read the diff. What the page
 does with the libraries is not decided here: that is the import map in `index.html`.
-"""  # noqa: INP001 - a script that is run, not imported from a package
+"""
 
 import argparse
 import hashlib
@@ -153,7 +153,7 @@ def _fetch(package: Package) -> dict[str, bytes]:
     wanted = f"{package.name}@{package.version}"
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder, wanted]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own constants
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode != 0 or len(archives) != 1:
             raise VendorError(f"npm pack {wanted} failed ({done.returncode}): {done.stderr.strip()}")

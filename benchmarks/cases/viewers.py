@@ -6,15 +6,15 @@ import resource
 from collections.abc import Iterator
 
 from benchmarks.children import program
-from benchmarks.plans import SendPlan, Watched, WatchPlan
+from benchmarks.plans import SendPlan, Sent, Watched, WatchPlan
 from benchmarks.row import BenchmarkFailed, Row, Setting, measured
-from benchmarks.sending import sending
+from benchmarks.sending import check_sent, sending
 from benchmarks.server import Gauge, gauge
 
 REQUESTS_A_SECOND = 100.0
 EVENTS_A_REQUEST = 10
 JOIN_S = 120.0
-MORE_S = 5.0  # that events flow before and after what is measured
+MORE_S = 2.0  # that events flow after what is measured
 FILES_BESIDE = 200
 
 
@@ -47,11 +47,12 @@ def _rows(setting: Setting, viewers: int, server: Gauge) -> Iterator[Row]:
     )
     with program("watcher", watching, folder=setting.folder, timeout_s=JOIN_S + seconds) as watcher:
         watcher.line()
-        with sending(setting, flowing):
+        with sending(setting, flowing) as sender:
             before = server.child.cpu_s
             watcher.tell("measure")
             seen = watcher.result(Watched)
             cores = (server.child.cpu_s - before) / seconds
+            check_sent(flowing, sender.result(Sent))
     name, what = (
         f"viewers {viewers:,}",
         f"{viewers:,} viewers, {REQUESTS_A_SECOND * EVENTS_A_REQUEST:,.0f} events/s",

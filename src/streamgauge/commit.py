@@ -103,7 +103,7 @@ def decode_commit(frames: Sequence[Frame]) -> EpochCommit:
 
 def _flatten(value: Any, arrays: list[Frame]) -> Any:
     if isinstance(value, np.ndarray):
-        arrays.append(memoryview(np.ascontiguousarray(value).view(np.uint8).reshape(-1)))
+        arrays.append(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data)
         return {"array": value.dtype.str, "frame": len(arrays) - 1}
     if isinstance(value, (bytes, memoryview)):
         arrays.append(value)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
@@ -23,6 +23,9 @@ from streamgauge.ledger import Ledger
 from streamgauge.metric import Metric
 from streamgauge.stages.raw import join_raw
 from streamgauge.store import Retention, Store
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 log = structlog.get_logger()
 
@@ -196,8 +199,8 @@ class Committer:
         """Compact and expire."""
         await self._in_thread(self._store.maintain, self._now_us(), self._settings.retention)
 
-    async def _in_thread(self, call: Callable[..., object], *arguments: object) -> Mapping[str, int]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)  # type: ignore[arg-type]
+    async def _in_thread(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
     def stop(self) -> None:
         """Commit what is there, then end `run`. Nothing may be accepted any more."""

@@ -247,7 +247,12 @@ class Engine:
         """Take in no more, finish what is under way, commit it, and close journal and store."""
         self.intake.draining = True
         self.producer.finish()
-        await self.supervisor.drain(timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.supervisor.wait()
+        except TimeoutError:
+            left = await self.supervisor.drain(0.0)
+            log.warning("the pipeline did not finish in time; the rest is in the journal", events=left)
         self.settle()
         self.committer.stop()
         if self._commits is not None:

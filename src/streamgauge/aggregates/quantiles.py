@@ -31,7 +31,7 @@ def keys_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
     zero = sizes == 0.0
     if zero.any():
         sizes = np.where(zero, 1.0, sizes)
-    keys = np.ceil(np.log2(sizes) * BUCKETS_PER_DOUBLING).astype(np.int64) + (OFFSET - 1)
+    keys: NDArray[np.int64] = np.ceil(np.log2(sizes) * BUCKETS_PER_DOUBLING).astype(np.int64) + (OFFSET - 1)
     negative = values < 0.0
     if negative.any():
         keys = np.where(negative, -keys, keys)
@@ -46,7 +46,8 @@ def estimates_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     middle = np.ldexp(
         np.exp2((index % BUCKETS_PER_DOUBLING) / BUCKETS_PER_DOUBLING), index // BUCKETS_PER_DOUBLING
     )
-    return np.sign(keys) * middle * (2.0 * BASE / (1.0 + BASE))
+    estimates: NDArray[np.float64] = np.sign(keys) * middle * (2.0 * BASE / (1.0 + BASE))
+    return estimates
 
 
 def quantile(partials: Partials, q: float) -> NDArray[np.float64]:

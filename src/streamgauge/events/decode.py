@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge.columns import MISSING, Coded
+from streamgauge.columns import MISSING
 from streamgauge.errors import InternalError
 from streamgauge.event import RESERVED, EventBatch, FieldMapping, Lines, Origin, as_numbers, encode
 from streamgauge.events.clock import parse_column
@@ -207,8 +207,3 @@ def _check_text(payload: bytes) -> None:
         payload.decode()
     except UnicodeDecodeError:
         raise _Doubt from None
-
-
-def text_of(coded: Coded) -> list[Any]:
-    """Give back the values of a dictionary-coded column, one for each event."""
-    return [coded.values[code] for code in coded.codes.tolist()]

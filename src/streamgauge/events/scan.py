@@ -152,8 +152,8 @@ def _long_numbers(octets: Octets) -> Places:
 def _exponents(octets: Octets) -> Places:
     """An `e` in a number with three digits of exponent near it, the only way past the range of a double."""
     last = len(octets) - 1
-    letters = np.flatnonzero(((octets[1:] | 0x20) == LETTER_E) & _is_digit(octets[:-1])) + 1
-    for ahead in (2, 3):
+    letters = np.flatnonzero((octets | 0x20) == LETTER_E)  # never the first byte, which is a bracket
+    for ahead in (-1, 2, 3):
         letters = letters[_is_digit(octets[np.minimum(letters + ahead, last)])]
     return letters[_end_numbers(octets, letters - 1)]
 
