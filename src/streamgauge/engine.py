@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +18,7 @@ import structlog
 from streamgauge.committer import Committer, CommitterSettings
 from streamgauge.epoch import Contribution, EpochBook
 from streamgauge.errors import JournalError
+from streamgauge.event import EventBatch
 from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import EventLimits
 from streamgauge.intake import Intake
@@ -25,7 +27,7 @@ from streamgauge.ledger import Ledger
 from streamgauge.metric import Metric, SeriesLimit
 from streamgauge.metrics.expression import Expression
 from streamgauge.partials import Partials
-from streamgauge.pipeline import Supervisor
+from streamgauge.pipeline import StageFailed, Supervisor
 from streamgauge.reader import Reader
 from streamgauge.stages.aggregator import Aggregator, AggregatorSettings
 from streamgauge.stages.producer import EventProducer
@@ -109,6 +111,7 @@ class Engine:
         self.intake = self._make_intake()
         self._accepted: deque[tuple[int, int]] = deque(maxlen=ACCEPTED_KEPT)
         self._commits: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.replaying = False
 
     def _build_stages(self) -> None:
@@ -116,7 +119,8 @@ class Engine:
         computed = [metric for metric in settings.metrics.values() if metric.name != settings.latency]
         self.producer = EventProducer(capacity=settings.buffer_events)
         self.transformers = [
-            Transformer(keep=settings.keep, filtered=self._filtered) for _ in range(settings.transformers)
+            Transformer(keep=settings.keep, filtered=self._filtered, failed=self._set_aside)
+            for _ in range(settings.transformers)
         ]
         self.aggregators = [
             Aggregator(
@@ -167,9 +171,15 @@ class Engine:
         self.committer.book_contribution(contribution)
         self.observe(contribution.partials)
 
-    def _filtered(self, batch: object, events: int) -> None:
-        source, epoch = batch.origin.source, batch.epoch  # type: ignore[attr-defined]
-        self._book(Contribution(epoch=epoch, settled={source: {"filtered": events}}))
+    def _filtered(self, batch: EventBatch, events: int) -> None:
+        settled = {batch.origin.source: {"filtered": events}}
+        self._book(Contribution(epoch=batch.epoch, settled=settled))
+
+    def _set_aside(self, batch: EventBatch, error: Exception) -> None:
+        first = int(batch.index[0])
+        log.error("events set aside", seq=batch.seq, index=first, events=len(batch), exc_info=error)
+        settled = {batch.origin.source: {"dead_lettered": len(batch)}}
+        self._book(Contribution(epoch=batch.epoch, settled=settled))
 
     def settle(self) -> None:
         """Count what the aggregators hold back for company."""
@@ -190,7 +200,14 @@ class Engine:
         """Start the pipeline, and bring back from the journal what the store does not hold."""
         self.supervisor.start()
         self._commits = asyncio.create_task(self.committer.run(), name="committer")
+        self._watch = asyncio.create_task(self._watch_pipeline(), name="pipeline watch")
         await self._replay()
+
+    async def _watch_pipeline(self) -> None:
+        try:
+            await self.supervisor.wait()
+        except StageFailed as exc:
+            self._failed(exc)
 
     async def _replay(self) -> None:
         self.replaying = True
@@ -247,12 +264,12 @@ class Engine:
         """Take in no more, finish what is under way, commit it, and close journal and store."""
         self.intake.draining = True
         self.producer.finish()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.supervisor.wait()
-        except TimeoutError:
-            left = await self.supervisor.drain(0.0)
-            log.warning("the pipeline did not finish in time; the rest is in the journal", events=left)
+        if self._watch is not None:
+            await asyncio.wait([self._watch], timeout=timeout_s)
+        if not self.supervisor.finished:
+            with suppress(StageFailed):  # reported already
+                left = await self.supervisor.drain(0.0)
+                log.warning("the pipeline did not finish in time; the rest is in the journal", events=left)
         self.settle()
         self.committer.stop()
         if self._commits is not None:

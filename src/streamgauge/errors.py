@@ -128,13 +128,5 @@ class JournalDamaged(JournalError):
         super().__init__(f"{path} at byte {offset}: {problem}")
 
 
-class StageFailed(StreamgaugeError):
-    """A stage failed more often than its supervisor allows."""
-
-    def __init__(self, stage: str, restarts: int, seconds: float) -> None:
-        self.stage, self.restarts, self.seconds = stage, restarts, seconds
-        super().__init__(f"stage {stage} failed more than {restarts} times in {seconds:g} s")
-
-
 class InternalError(StreamgaugeError):
     """A broken invariant: a bug of ours. Carries the values that broke it."""

@@ -53,6 +53,8 @@ def suspicious_lines(
 def _long_lines(payload: bytes, starts: Places, ends: Places, limits: EventLimits) -> Places:
     """Lines that are too long, have room for a string that is, or as many colons as too many fields would have."""
     lengths = ends - starts
+    if int(lengths.max()) <= min(limits.event_bytes, limits.string_bytes, limits.fields * SHORTEST_FIELD):
+        return starts[:0]
     roomy = np.flatnonzero(lengths > limits.fields * SHORTEST_FIELD).tolist()
     crowded = [line for line in roomy if payload.count(b":", starts[line], ends[line]) > limits.fields]
     long = np.flatnonzero(lengths > min(limits.event_bytes, limits.string_bytes))
@@ -71,8 +73,8 @@ def _nested(octets: Octets, starts: Places, depth: int) -> Places:
 
 def _empty_names(octets: Octets, quotes: NDArray[np.bool_]) -> Places:
     """Empty texts where a name could stand."""
-    places = np.flatnonzero(quotes[1:] & quotes[:-1])
-    return places[_before_colon(octets, places + 1)]
+    places = _places(quotes[1:] & quotes[:-1])
+    return places[_before_colon(octets, places + 1)] if len(places) else places
 
 
 def _before_colon(octets: Octets, places: Places) -> NDArray[np.bool_]:
@@ -101,7 +103,7 @@ def _long_names(octets: Octets, quotes: NDArray[np.bool_], closing: NDArray[np.b
     words = closing[:whole].view(np.uint64)
     while len(words) > whole // block:
         words = words[0::2] | words[1::2]
-    places = np.flatnonzero(words == 0) * block
+    places = _places(words == 0) * block
     if not len(places):
         return places
     marks = np.flatnonzero(quotes)
@@ -114,7 +116,9 @@ def _long_names(octets: Octets, quotes: NDArray[np.bool_], closing: NDArray[np.b
 def _reserved_names(octets: Octets, quotes: NDArray[np.bool_]) -> Places:
     """Texts that begin like the journal's own fields."""
     found = quotes[: -len(RESERVED_PREFIX)] & (octets[1 : 1 - len(RESERVED_PREFIX)] == ord(RESERVED_PREFIX[0]))
-    places = np.flatnonzero(found)
+    places = _places(found)
+    if not len(places):
+        return places
     for ahead, letter in enumerate(RESERVED_PREFIX[1:], 2):
         places = places[octets[places + ahead] == ord(letter)]
     return places
@@ -138,7 +142,7 @@ def _long_numbers(octets: Octets) -> Places:
     """
     grid = _is_digit(octets[::4])
     pairs = grid[1:] & grid[:-1]
-    places = np.flatnonzero(pairs[2:] & pairs[:-2]) * 4
+    places = _places(pairs[2:] & pairs[:-2]) * 4
     if not len(places):
         return places
     places = places[np.diff(places, prepend=-8) > 4]
@@ -152,10 +156,10 @@ def _long_numbers(octets: Octets) -> Places:
 def _exponents(octets: Octets) -> Places:
     """An `e` in a number with three digits of exponent near it, the only way past the range of a double."""
     last = len(octets) - 1
-    letters = np.flatnonzero((octets | 0x20) == LETTER_E)  # never the first byte, which is a bracket
-    for ahead in (-1, 2, 3):
+    letters = _places(((octets[1:] | 0x20) == LETTER_E) & _is_digit(octets[:-1])) + 1
+    for ahead in (2, 3) if len(letters) else ():
         letters = letters[_is_digit(octets[np.minimum(letters + ahead, last)])]
-    return letters[_end_numbers(octets, letters - 1)]
+    return letters[_end_numbers(octets, letters - 1)] if len(letters) else letters
 
 
 def _end_numbers(octets: Octets, places: Places) -> NDArray[np.bool_]:
@@ -172,6 +176,10 @@ def _end_numbers(octets: Octets, places: Places) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = np.isin(octets[starts], BEFORE_A_NUMBER)
     found[looking] = True
     return found
+
+
+def _places(mask: NDArray[np.bool_]) -> Places:
+    return np.flatnonzero(mask) if mask.any() else np.empty(0, np.int64)  # nearly always there is nothing
 
 
 def _is_digit(octets: Octets) -> NDArray[np.bool_]:

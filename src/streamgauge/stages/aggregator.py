@@ -117,6 +117,10 @@ class Aggregator(Consumer):
             return
         self._book(contribution)
 
+    async def handle_failed(self, events: EventBatch, error: Exception) -> None:
+        """Set aside events that fail alone and repeatedly."""
+        self._set_aside(events, error)
+
     def _set_aside(self, batch: EventBatch, error: Exception) -> None:
         log.error(
             "event set aside", stage=self.name, seq=batch.seq, index=int(batch.index[0]), exc_info=error
