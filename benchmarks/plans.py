@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-LINES: str = "application/x-ndjson"
-JSON: str = "application/json"
+LINES: Final = "application/x-ndjson"
+JSON: Final = "application/json"
 
 
 class SendPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from benchmarks.children import Child, program, running
 from benchmarks.row import BenchmarkFailed, Setting
 
 COMMAND: Final = str(Path(sys.executable).with_name("streamgauge"))
-LIFE_S: Final = 900.0
+LIFE_S: Final = 1800.0
 SETTLE_S: Final = 120.0
 POLL_S: Final = 0.02
 REQUEST_S: Final = 30.0

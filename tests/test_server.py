@@ -245,7 +245,7 @@ AMBIGUOUS = {
         f"coding {coding!r}": POST + b"Transfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n"
         for coding in (
             *(b"chunked, identity", b"xchunked", b"\x0bchunked", b"gzip, chunked", b"identity"),
-            b"Chunked\r\nTransfer-Encoding: chunked",
+            *(b"Chunked\r\nTransfer-Encoding: chunked", b"gzip\r\nTransfer-Encoding: chunked"),
         )
     },
     "coding in 1.0": b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -7,6 +7,7 @@ property and is kept. How bytes become a batch is in `events/`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,21 +17,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgauge.columns import MISSING, Coded, Numbers
+from streamgauge.errors import OptionError
 
 LINE_BITS = 24  # an append has fewer than 2^24 lines: 128 MiB hold no more events than that
+LONGEST_NAME = 128
+UNNAMEABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # what the names of a decoded struct cannot hold
 RESERVED = ("type", "timestamp", "value", "user_id", "event_id")
 
 Selection = slice | NDArray[Any]
 
 
 class FieldMapping(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which field of the sender's events plays which reserved part."""
+    """Which field of the sender's events plays which reserved part.
+
+    Raises OptionError where two parts are played by one field, or a name cannot be one: `check_name`.
+    """
 
     type: str = "type"
     timestamp: str = "timestamp"
     value: str = "value"
     user_id: str = "user_id"
     event_id: str = "event_id"
+
+    def __post_init__(self) -> None:
+        names = msgspec.structs.astuple(self)
+        for part, name in zip(RESERVED, names, strict=True):
+            check_name(f"events.{part}", name)
+        if len(set(names)) < len(names):
+            problem = f"the fields for {', '.join(RESERVED)} must differ, got {', '.join(names)}"
+            raise OptionError("events", problem, "name each field once")
+
+
+def check_name(path: str, name: str) -> None:
+    """Raise OptionError unless a field of this name can be decoded into a column."""
+    if UNNAMEABLE.search(name) or not 0 < len(name.encode()) <= LONGEST_NAME:
+        problem = f'expected a field name of 1 to {LONGEST_NAME} bytes without ", \\ or control characters'
+        raise OptionError(path, f"{problem}, got {name[:60]!r}", "choose another field")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -125,10 +147,14 @@ class EventBatch:
         return self._numbers[name]
 
     def objects(self, name: str) -> list[Any]:
-        """Give the decoded values of a field, `MISSING` where an event has none."""
+        """Give the decoded values of a field, `MISSING` where an event has none.
+
+        A reserved field that is null counts as missing, by whatever name it is asked for; a property may be null.
+        """
         getter = self.getters[name]
         found = [getter(row) for row in self._all_rows()]
-        return [MISSING if value is None else value for value in found] if name in RESERVED else found
+        reserved = name in RESERVED or name in msgspec.structs.astuple(self.origin.mapping)
+        return [MISSING if value is None else value for value in found] if reserved else found
 
     def _all_rows(self) -> Sequence[Any]:
         return [row for part in self.parts for row in part.rows] if self.parts else self.rows
@@ -143,7 +169,7 @@ def encode(objects: Sequence[Any]) -> Coded:
     """Turn values into codes into a list of the distinct ones, which is local to this call.
 
     Distinct are `true`, `1`, `"1"`, null and missing; 1 and 1.0 are the same number. Arrays and objects
-    are compared by their JSON text and never taken apart.
+    are compared by their JSON text (spaces between tokens left out) and never taken apart.
     """
     kinds = set(map(type, objects))
     if not kinds & {list, dict} and not (bool in kinds and kinds & {int, float}):
@@ -155,7 +181,7 @@ def encode(objects: Sequence[Any]) -> Coded:
     codes = np.empty(len(objects), np.int32)
     for position, raw in enumerate(objects):
         value = JsonText(msgspec.json.encode(raw).decode()) if isinstance(raw, (list, dict)) else raw
-        key = (isinstance(value, bool), isinstance(value, JsonText), value)
+        key = (isinstance(value, bool), value)
         code = lookup.setdefault(key, len(values))
         if code == len(values):
             values.append(value)
@@ -168,9 +194,21 @@ class JsonText(str):
 
     __slots__ = ()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JsonText) and str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((JsonText, str(self)))
+
 
 def as_numbers(objects: Sequence[Any]) -> Numbers:
-    """Give float64[n] and a mask of which values are numbers (booleans are not)."""
+    """Give float64[n] and a mask of which values are numbers (booleans are not).
+
+    Integers beyond 2^53 are kept to the precision of a double, about 16 digits; `encode` keeps them exactly.
+    """
     kinds = set(map(type, objects))
     if kinds <= {int, float}:
         return Numbers(np.array(objects, np.float64), np.ones(len(objects), bool))
@@ -217,6 +255,7 @@ __all__ = [
     "Lines",
     "Origin",
     "as_numbers",
+    "check_name",
     "concatenate",
     "encode",
 ]

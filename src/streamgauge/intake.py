@@ -18,11 +18,13 @@ from streamgauge.epoch import EpochBook
 from streamgauge.errors import Saturated
 from streamgauge.event import EventBatch, FieldMapping, Origin
 from streamgauge.events.decode import EventDecoder
+from streamgauge.events.limits import UNLIMITED
 from streamgauge.journal import Entry, Journal, Record
 from streamgauge.ledger import Ledger
 from streamgauge.stages.producer import EventProducer
 
 PIECE_BYTES: Final = 256 * 1024  # decoded without a pause: at some 1.5 ns a byte, well under a millisecond
+PIECE_LINES: Final = 4096  # where all of them are bad, each costs several microseconds
 MOST_ERRORS: Final = 100
 
 
@@ -67,6 +69,7 @@ class Intake:
         patience_s: float,
         keep_lines: bool,
     ) -> None:
+        self._replay_decoder = EventDecoder(decoder.properties, UNLIMITED)
         self._decoder, self._journal, self._book, self._producer = decoder, journal, book, producer
         self._ledger, self.now_us, self._patience_s = ledger, now_us, patience_s
         self._has_room, self._room = has_room, room
@@ -80,7 +83,7 @@ class Intake:
         if not self._has_room():
             await self._wait_for_room()
         origin = Origin(source, self.now_us(), mapping)
-        decoded = await self._decode(payload, origin)
+        decoded = await self._decode(payload, origin, self._decoder)
         receipt, counts = decoded.receipt, self._ledger.of(source)
         if not decoded.batches:
             counts.received += receipt.rejected
@@ -100,13 +103,13 @@ class Intake:
         except TimeoutError:
             raise Saturated("the pipeline has no room for more events", max(1.0, self._patience_s)) from None
 
-    async def _decode(self, payload: bytes, origin: Origin) -> _Decoded:
+    async def _decode(self, payload: bytes, origin: Origin, decoder: EventDecoder) -> _Decoded:
         decoded = _Decoded()
         now_us, seen = origin.at_us, 0
         for number, piece in enumerate(pieces(payload)):
             if number:
                 await asyncio.sleep(0)
-            found = self._decoder.decode(piece, origin, now_us=now_us, first_index=decoded.receipt.accepted)
+            found = decoder.decode(piece, origin, now_us=now_us, first_index=decoded.receipt.accepted)
             decoded.take(found.batch, found.refused, seen)
             seen += found.total
         return decoded
@@ -139,12 +142,17 @@ class Intake:
             self._producer.push(batch)
 
     async def replay(self, record: Record) -> int:
-        """Take an append back from the journal; give how many of its events could not be decoded again."""
+        """Take an append back from the journal; give how many of its events could not be decoded again.
+
+        It was accepted, so the limits of today do not matter.
+        """
         entry = record.entry
         if not self._has_room():
             await self._room()
         mapping = msgspec.convert(entry.context.get("mapping", {}), FieldMapping)
-        decoded = await self._decode(entry.payload, Origin(entry.source, entry.at_us, mapping))
+        decoded = await self._decode(
+            entry.payload, Origin(entry.source, entry.at_us, mapping), self._replay_decoder
+        )
         self._ledger.of(entry.source).received += entry.count
         self._flow(record.seq, decoded.batches, entry.count)
         return entry.count - decoded.receipt.accepted
@@ -155,9 +163,14 @@ def pieces(payload: bytes) -> Iterator[bytes]:
     if payload and payload[-1:] != b"\n":
         payload += b"\n"
     start = 0
-    while len(payload) - start > PIECE_BYTES:
-        cut = payload.find(b"\n", start + PIECE_BYTES) + 1
-        yield payload[start:cut]
-        start = cut
-    if start < len(payload):
-        yield payload[start:] if start else payload
+    while start < len(payload):
+        end = _line_end(payload, start + PIECE_BYTES)
+        lines = payload.count(b"\n", start, end)
+        if lines > PIECE_LINES:
+            end = _line_end(payload, start + PIECE_BYTES * PIECE_LINES // lines)
+        yield payload[start:end]
+        start = end
+
+
+def _line_end(payload: bytes, place: int) -> int:
+    return payload.find(b"\n", place) + 1 if place < len(payload) else len(payload)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
-UNITS: Final = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0))
+SECONDS_BELOW: Final = 10**11
+MILLISECONDS_BELOW: Final = 10**14
+UNITS: Final = ((SECONDS_BELOW, 1_000_000), (MILLISECONDS_BELOW, 1_000), (10**17, 1))
 NANOSECONDS: Final = 0.001
 EARLIEST_US: Final = -62_135_596_800_000_000  # 0001-01-01, the first day a datetime can name
 LATEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
@@ -33,10 +35,8 @@ def parse_timestamp(value: Any) -> int:
     if scale is None:
         micros = value // 1000 if isinstance(value, int) else round(value * NANOSECONDS)
     else:
-        micros = value * int(scale) if isinstance(value, int) else round(value * scale)
-    if not EARLIEST_US <= micros <= LATEST_US:
-        raise ValueError("a time outside of the years 1 to 9999")
-    return int(micros)
+        micros = round(value * scale)
+    return _in_range(micros)
 
 
 def _parse_text(text: str) -> int:
@@ -46,86 +46,95 @@ def _parse_text(text: str) -> int:
         raise ValueError("expected an ISO 8601 time such as 2026-01-31T12:00:00Z") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    try:
-        return (moment - EPOCH) // MICROSECOND
-    except OverflowError:
-        raise ValueError("a time outside of the years 1 to 9999") from None
+    return _in_range((moment - EPOCH) // MICROSECOND)
+
+
+def _in_range(micros: int) -> int:
+    if not EARLIEST_US <= micros <= LATEST_US:
+        raise ValueError("a time outside of the years 1 to 9999")
+    return micros
 
 
 def parse_column(values: Sequence[Any], default_us: int) -> NDArray[np.int64]:
     """Turn a column of timestamps into int64 microseconds; None stands for `default_us`.
 
-    Raises ValueError when any of them cannot be read; the caller then looks at them one by one.
+    Gives what `parse_timestamp` gives for each, but all at once where all are written alike. Raises ValueError when
+    any of them cannot be read; the caller then looks at them one by one.
     """
     kinds = set(map(type, values))
-    if kinds == {str}:
-        return _texts(values)
-    if kinds == {int}:
-        return _integers(np.array(values, np.int64))
     if kinds == {type(None)}:
         return np.full(len(values), default_us, np.int64)
-    return np.array([default_us if v is None else parse_timestamp(v) for v in values], np.int64)
+    found = _texts(values) if kinds == {str} else _integers(values) if kinds == {int} else None
+    if found is not None:
+        return found
+    return np.array([default_us if value is None else parse_timestamp(value) for value in values], np.int64)
 
 
-def _integers(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    size = np.abs(values)
-    if size.max(initial=0) < 1e11:
-        return values * 1_000_000
-    if size.min(initial=0) >= 1e11 and size.max(initial=0) < 1e14:
-        return values * 1_000
-    return np.array([parse_timestamp(v) for v in values.tolist()], np.int64)
+def _integers(values: Sequence[int]) -> NDArray[np.int64] | None:
+    """Read a column of seconds or of milliseconds; None where there are others."""
+    low, high = min(values), max(values)
+    if low >= 0 and high < SECONDS_BELOW:
+        return np.array(values, np.int64) * 1_000_000
+    if low >= SECONDS_BELOW and high < MILLISECONDS_BELOW:
+        return np.array(values, np.int64) * 1_000
+    return None
 
 
-def _texts(values: Sequence[str]) -> NDArray[np.int64]:
-    """Read a column of texts of one known form by their digits' places, all at once; else one at a time."""
+def _texts(values: Sequence[str]) -> NDArray[np.int64] | None:
+    """Read a column of texts of one known form by their digits' places; None where any of them differs from it."""
     length = len(values[0])
-    joined = "".join(values)
-    if length not in _FRACTIONS or len(joined) != length * len(values) or not joined.isascii():
-        return np.array([parse_timestamp(v) for v in values], np.int64)
-    text = np.frombuffer(joined.encode(), np.uint8).reshape(len(values), length)
+    joined = "\n".join(values) + "\n"  # a row of one length each, unless the newlines stand elsewhere
+    if length not in _FRACTIONS or len(joined) != (length + 1) * len(values) or not joined.isascii():
+        return None
+    text = np.frombuffer(joined.encode(), np.uint8).reshape(len(values), length + 1)
     if not (text[:, _PUNCTUATION_AT[length]] == _PUNCTUATION[length]).all():
-        return np.array([parse_timestamp(v) for v in values], np.int64)
+        return None
     digits = text[:, _DIGITS_AT[length]] - np.uint8(48)
     if digits.max() > 9:
-        return np.array([parse_timestamp(v) for v in values], np.int64)
-    return _days(digits) * 86_400_000_000 + _time_of_day(digits)
+        return None
+    days, time_us = _days(digits), _time_of_day(digits)
+    return None if days is None or time_us is None else days * 86_400_000_000 + time_us
 
 
 # a text's length -> the digits of its fraction: 2026-01-31T12:00:00[.ffffff]Z
 _FRACTIONS: Final = {20: 0, 24: 3, 27: 6}
-_PUNCTUATION_AT: Final = {length: [4, 7, 10, 13, 16, *([19] if length > 20 else []), length - 1] for length in _FRACTIONS}
+_PUNCTUATION_AT: Final = {
+    length: [4, 7, 10, 13, 16, *([19] if length > 20 else []), length - 1, length] for length in _FRACTIONS
+}
 _PUNCTUATION: Final = {
-    length: np.frombuffer(b"--T::.Z" if length > 20 else b"--T::Z", np.uint8) for length in _FRACTIONS
+    length: np.frombuffer(b"--T::.Z\n" if length > 20 else b"--T::Z\n", np.uint8) for length in _FRACTIONS
 }
 _DIGITS_AT: Final = {
-    length: [place for place in range(length) if place not in places] for length, places in _PUNCTUATION_AT.items()
+    length: [place for place in range(length) if place not in places]
+    for length, places in _PUNCTUATION_AT.items()
 }
 _TIME_WEIGHTS: Final = np.array([36e9, 36e8, 6e8, 6e7, 1e7, 1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1e0])
 
 
-def _days(digits: NDArray[np.uint8]) -> NDArray[np.int64] | int:
-    """Days since 1970 from year, month and day; one number where all are of the same day, as in a live stream."""
+def _days(digits: NDArray[np.uint8]) -> NDArray[np.int64] | None:
+    """Days since 1970 from year, month and day; a single one where all are the same, as in a live stream."""
     if (digits[:, :8] == digits[0, :8]).all():
-        return int(_days_of(digits[:1, :8].astype(np.int64))[0])
+        return _days_of(digits[:1, :8].astype(np.int64))
     return _days_of(digits[:, :8].astype(np.int64))
 
 
-def _days_of(digits: NDArray[np.int64]) -> NDArray[np.int64]:
+def _days_of(digits: NDArray[np.int64]) -> NDArray[np.int64] | None:
     year = digits[:, 0] * 1000 + digits[:, 1] * 100 + digits[:, 2] * 10 + digits[:, 3]
     month, day = digits[:, 4] * 10 + digits[:, 5], digits[:, 6] * 10 + digits[:, 7]
     if year.min() < 1 or month.min() < 1 or month.max() > 12 or day.min() < 1:
-        raise ValueError("not a date")
+        return None
     months = (year - 1970) * 12 + month
     first = (months - 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     following = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     if (first + day > following).any():
-        raise ValueError("not a date")
+        return None
     return first + day - 1
 
 
-def _time_of_day(digits: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _time_of_day(digits: NDArray[np.uint8]) -> NDArray[np.int64] | None:
     """Microseconds since midnight."""
     if (digits[:, 8] * np.uint8(10) + digits[:, 9]).max() > 23 or digits[:, [10, 12]].max() > 5:
-        raise ValueError("not a time")
-    time = digits[:, 8:].astype(np.float64)
-    return (time @ _TIME_WEIGHTS[: time.shape[1]]).astype(np.int64)
+        return None
+    time = digits[:, 8:].astype(np.float64)  # sums stay far below 2^53
+    micros: NDArray[np.int64] = (time @ _TIME_WEIGHTS[: time.shape[1]]).astype(np.int64)
+    return micros

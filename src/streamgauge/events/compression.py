@@ -13,6 +13,8 @@ import zstandard
 from streamgauge.errors import DecodeError, TooLarge, UnsupportedEncoding
 
 STEP: Final = 1024 * 1024
+FEED: Final = 64 * 1024  # compressed bytes at a time: what zlib leaves over is copied
+MOST_MEMBERS: Final = 4096  # a member may be 20 bytes that inflate to nothing
 IN_LOOP_BYTES: Final = 16 * 1024  # of compressed body; larger ones are inflated in a thread
 RATIO_FROM: Final = 1024 * 1024  # small bodies may be repetitive
 ZSTD_WINDOW: Final = 8 * 1024 * 1024
@@ -26,14 +28,14 @@ class DecodedLimits:
     ratio: int = 100
 
 
-
 async def inflate(body: bytes, encoding: str, limits: DecodedLimits) -> bytes:
     """Undo a `Content-Encoding`; raises UnsupportedEncoding, TooLarge, or DecodeError where it is damaged."""
     if encoding in {"", "identity"}:
         return body
     if encoding not in _INFLATERS:
         raise UnsupportedEncoding(
-            f"Content-Encoding: expected gzip or zstd, one of them once, got {encoding[:40]!r}", code="unsupported_encoding"
+            f"Content-Encoding: expected gzip or zstd, one of them once, got {encoding[:40]!r}",
+            code="unsupported_encoding",
         )
     call = _INFLATERS[encoding]
     if len(body) <= IN_LOOP_BYTES and limits.ratio <= 100:
@@ -49,36 +51,60 @@ def _check(size: int, wire: int, limits: DecodedLimits) -> None:
 
 
 def _gunzip(body: bytes, limits: DecodedLimits) -> bytes:
-    parts, size, rest = [], 0, body
+    parts: list[bytes] = []
+    size = at = 0
+    inflater, members = zlib.decompressobj(wbits=31), 1
     try:
-        while rest:
-            inflater = zlib.decompressobj(wbits=31)
-            while rest and not inflater.eof:
-                parts.append(inflater.decompress(rest, STEP))
-                size += len(parts[-1])
-                _check(size, len(body), limits)
-                rest = inflater.unconsumed_tail
-            if not inflater.eof:
+        while at < len(body) or not inflater.eof:
+            if at == len(body):
                 raise DecodeError("body: the gzip data ends too early", code="malformed_encoding")
-            rest = inflater.unused_data
+            if inflater.eof:
+                inflater, members = zlib.decompressobj(wbits=31), members + 1
+            piece = body[at : at + FEED]
+            parts.append(inflater.decompress(piece, STEP))
+            at += len(piece) - len(inflater.unconsumed_tail) - len(inflater.unused_data)
+            size += len(parts[-1])
+            _check(size, len(body), limits)
+            if members > MOST_MEMBERS:
+                raise TooLarge(f"body: more than {MOST_MEMBERS} gzip members; compress it in one")
     except zlib.error as exc:
-        raise DecodeError(f"body: not gzip: {exc}", code="malformed_encoding") from exc
+        raise DecodeError(f"body: not gzip, or damaged: {exc}", code="malformed_encoding") from exc
     return b"".join(parts)
 
 
 def _unzstd(body: bytes, limits: DecodedLimits) -> bytes:
     parts, size = [], 0
     inflater = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+    _check_window(body)
     try:
-        with inflater.stream_reader(body, read_across_frames=True) as reader:
+        with inflater.stream_reader(body + _ZSTD_END, read_across_frames=True) as reader:
             while part := reader.read(STEP):
                 parts.append(part)
                 size += len(part)
-                _check(size, len(body), limits)
+                _check(size - len(_END), len(body), limits)
+    except zstandard.ZstdError as exc:
+        raise DecodeError(f"body: not zstd, or damaged: {exc}", code="malformed_encoding") from exc
+    text = b"".join(parts)
+    if not text.endswith(_END):
+        raise DecodeError("body: the zstd data ends too early", code="malformed_encoding")
+    return text[: -len(_END)]
+
+
+def _check_window(body: bytes) -> None:
+    try:
+        window = zstandard.get_frame_parameters(body).window_size
     except zstandard.ZstdError as exc:
         raise DecodeError(f"body: not zstd: {exc}", code="malformed_encoding") from exc
-    return b"".join(parts)
+    if window > ZSTD_WINDOW:
+        raise TooLarge(
+            f"body: zstd with a window of {window} bytes; at most {ZSTD_WINDOW} are allowed, as up to level 19"
+        )
 
+
+# The reader does not say whether the last frame was whole. So a frame of ours follows the body: its text comes out at
+# the end only when it was read as a frame, since its own bytes end with a checksum.
+_END: Final = b"end of body"
+_ZSTD_END: Final = zstandard.ZstdCompressor(write_checksum=True).compress(_END)
 
 _INFLATERS: Final[Mapping[str, Callable[[bytes, DecodedLimits], bytes]]] = {
     "gzip": _gunzip,

@@ -6,6 +6,7 @@ A large array is cut between its elements first, by a scan in columns, so that n
 from __future__ import annotations
 
 import asyncio
+import codecs
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,24 +17,46 @@ from numpy.typing import NDArray
 from streamgauge.errors import DecodeError
 
 PIECE: Final = 256 * 1024
+LONGEST_EVENT: Final = (
+    4 * PIECE
+)  # with its white space; a longer one is handed on unread, and refused for its size
 WHITESPACE: Final = b" \t\r\n"
+BEGINNINGS: Final = b'{["-0123456789tfn'
+BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 async def lines_of_json(body: bytes) -> bytes:
     """Turn a JSON body into lines, one event each; raises DecodeError where it is no JSON."""
-    start = body[:64].lstrip(WHITESPACE)[:1] or body.lstrip(WHITESPACE)[:1]
-    if not start:
-        raise DecodeError("body: empty; expected a JSON object or an array of objects", code="empty_body")
+    start = first_of(body)
+    if start not in BEGINNINGS:
+        raise DecodeError(f"body: not JSON: it begins with {start!r}")
     if start != b"[":
-        return _minified(body) + b"\n"
+        return _element(body)
     if len(body) <= PIECE:
         return _lines(body)
     lines = []
     for piece in cut_array(body):
-        lines.append(_lines(piece))
+        lines.append(_lines(piece) if len(piece) <= LONGEST_EVENT else _element(piece[1:-1]))
         await asyncio.sleep(0)
     return b"".join(lines)
+
+
+def first_of(body: bytes) -> bytes:
+    """Give the first byte that is no white space; raises DecodeError where there is none, or a byte order mark."""
+    if body.startswith(BYTE_ORDER_MARKS):
+        raise DecodeError("body: begins with a byte order mark; send UTF-8 without one", code="bom")
+    start = body[:64].lstrip(WHITESPACE)[:1] or body.lstrip(WHITESPACE)[:1]
+    if not start:
+        raise DecodeError("body: empty; expected at least one event", code="empty_body")
+    return start
+
+
+def _element(text: bytes) -> bytes:
+    """Write one value as a line; one that is far too long is only brought onto one line."""
+    if len(text) > LONGEST_EVENT:
+        return text.strip(WHITESPACE).replace(b"\n", b" ") + b"\n"
+    return _minified(text) + b"\n"
 
 
 def _minified(body: bytes) -> bytes:
@@ -55,28 +78,42 @@ def _lines(array: bytes) -> bytes:
     return b"\n".join([*map(bytes, elements), b""]) if elements else b""
 
 
-def cut_array(body: bytes) -> Iterator[bytes]:
-    """Cut a JSON array into arrays of about 256 KiB each, between elements; raises DecodeError where it has no end."""
+def cut_array(body: bytes, piece_bytes: int = PIECE) -> Iterator[bytes]:
+    """Cut a JSON array into arrays of about `piece_bytes` each, between elements.
+
+    An element longer than that comes alone, so a piece of more than twice that is one element. Raises DecodeError
+    where the array has no end, or more follows, or an element is missing; the pieces' own JSON is not checked.
+    """
     octets = np.frombuffer(body, np.uint8)
     scan = _Scan()
-    begun = body.index(b"[") + 1
-    at, ended = begun - 1, False
-    while at < len(body):
-        piece = octets[at : at + PIECE]
-        commas, end = scan.feed(piece)
+    opening = body.index(b"[")
+    begun, end = opening + 1, None
+    for at in range(opening, len(body), piece_bytes):
+        commas, end = scan.feed(octets[at : at + piece_bytes])
+        if len(commas) and at + int(commas[0]) - begun > piece_bytes:
+            yield _piece(body, begun, at + int(commas[0]))
+            begun, commas = at + int(commas[0]) + 1, commas[1:]
         if end is not None:
-            if body[at + end + 1 :].strip(WHITESPACE):
-                raise DecodeError(f"body: not JSON: more after the end of the array, at byte {at + end + 1}")
-            yield b"[" + body[begun : at + end] + b"]"
-            ended = True
-            break
+            yield from _last_piece(body, opening, begun, at + end)
+            return
         if len(commas):
-            cut = at + int(commas[-1])
-            yield b"[" + body[begun:cut] + b"]"
-            begun = cut + 1
-        at += len(piece)
-    if not ended:
-        raise DecodeError("body: not JSON: the array has no end")
+            yield _piece(body, begun, at + int(commas[-1]))
+            begun = at + int(commas[-1]) + 1
+    raise DecodeError("body: not JSON: the array has no end")
+
+
+def _piece(body: bytes, begun: int, end: int) -> bytes:
+    piece = body[begun:end]
+    if not piece.strip(WHITESPACE):
+        raise DecodeError(f"body: not JSON: an element of the array is missing, at byte {end}")
+    return b"[" + piece + b"]"
+
+
+def _last_piece(body: bytes, opening: int, begun: int, end: int) -> Iterator[bytes]:
+    if body[end + 1 :].strip(WHITESPACE):
+        raise DecodeError(f"body: not JSON: more after the end of the array, at byte {end + 1}")
+    if begun > opening + 1 or body[begun:end].strip(WHITESPACE):
+        yield _piece(body, begun, end)
 
 
 class _Scan:
@@ -88,7 +125,10 @@ class _Scan:
         self._depth = 0
 
     def feed(self, octets: NDArray[np.uint8]) -> tuple[NDArray[np.int64], int | None]:
-        """Give the commas between elements of the outermost array, and its end if that is in this piece."""
+        """Give the commas between elements of the outermost array, and its end if that is in this piece.
+
+        Commas behind the end do not count.
+        """
         quotes = (octets == 34) & ~self._escaped(octets)
         inside = (np.cumsum(quotes) + self._in_string) & 1
         self._in_string = int(inside[-1])
@@ -99,7 +139,9 @@ class _Scan:
         self._depth = int(depth[-1])
         ends = np.flatnonzero((depth == 0) & (steps < 0))
         commas = np.flatnonzero((octets == 44) & outside & (depth == 1))
-        return commas, int(ends[0]) if len(ends) else None
+        if not len(ends):
+            return commas, None
+        return commas[commas < ends[0]], int(ends[0])
 
     def _escaped(self, octets: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Tell which bytes follow an odd number of backslashes."""

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from streamgauge.columns import MISSING
 from streamgauge.errors import InternalError
-from streamgauge.event import RESERVED, EventBatch, FieldMapping, Lines, Origin, as_numbers, encode
+from streamgauge.event import (
+    RESERVED,
+    EventBatch,
+    FieldMapping,
+    Lines,
+    Origin,
+    as_numbers,
+    check_name,
+    encode,
+)
 from streamgauge.events.clock import parse_column
 from streamgauge.events.limits import EventLimits, problem_of
 from streamgauge.events.scan import suspicious_lines
@@ -48,10 +57,15 @@ class _Doubt(Exception):
 
 
 class EventDecoder:
-    """Decodes payloads; told once which properties the configured metrics refer to."""
+    """Decodes payloads; told once which properties the configured metrics refer to.
+
+    Raises OptionError for a property whose name cannot be one (`event.check_name`).
+    """
 
     def __init__(self, properties: Iterable[str] = (), limits: EventLimits | None = None) -> None:
         self.properties = tuple(sorted(set(properties) - set(RESERVED)))
+        for name in self.properties:
+            check_name("metric", name)
         self.limits = limits or EventLimits()
         self._schema = lru_cache(maxsize=64)(self._make_schema)
 
@@ -121,7 +135,9 @@ class EventDecoder:
         try:
             return self._batch(rows, _find_lines(payload), schema, task)
         except _Doubt as doubt:
-            raise InternalError(f"events that were found good cannot be decoded: {payload[:200]!r}") from doubt
+            raise InternalError(
+                f"events that were found good cannot be decoded: {payload[:200]!r}"
+            ) from doubt
 
     def _batch(self, rows: list[Any], lines: Lines, schema: _Schema, task: _Task) -> EventBatch:
         kinds = encode([row.type for row in rows])

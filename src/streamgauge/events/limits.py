@@ -32,6 +32,18 @@ class EventLimits:
     max_ahead_us: int = 600_000_000
 
 
+_ANY_SIZE: Final = 2**62
+UNLIMITED: Final = EventLimits(
+    event_bytes=_ANY_SIZE,
+    depth=_ANY_SIZE,
+    fields=_ANY_SIZE,
+    field_name_bytes=_ANY_SIZE,
+    string_bytes=_ANY_SIZE,
+    max_ahead_us=_ANY_SIZE,
+)
+"""For events that were accepted before, under whatever limits there were then."""
+
+
 def problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:
     """Say what is wrong with one event, beginning with the field; None when nothing is."""
     if len(line) > limits.event_bytes:
@@ -59,7 +71,10 @@ def _shape_problem(event: dict[str, Any], limits: EventLimits) -> str | None:
         if problem:
             return problem
         if isinstance(value, dict):
-            stack += [(v, f"{path}.{k}" if path else k, depth + isinstance(v, (dict, list))) for k, v in value.items()]
+            stack += [
+                (v, f"{path}.{k}" if path else k, depth + isinstance(v, (dict, list)))
+                for k, v in value.items()
+            ]
         elif isinstance(value, list):
             stack += [(v, f"{path}[{i}]", depth + isinstance(v, (dict, list))) for i, v in enumerate(value)]
     return None
@@ -131,7 +146,11 @@ def missing_type(event: dict[str, Any], mapping: FieldMapping) -> str:
 
 def describe(value: Any) -> str:
     """Show a value as JSON, short enough for a message."""
-    text = msgspec.json.encode(value).decode() if not isinstance(value, int) or abs(value) < 2**63 else str(value)[:40]
+    text = (
+        msgspec.json.encode(value).decode()
+        if not isinstance(value, int) or abs(value) < 2**63
+        else str(value)[:40]
+    )
     return text if len(text) <= 60 else text[:57] + "…"
 
 

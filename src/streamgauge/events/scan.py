@@ -115,7 +115,9 @@ def _long_names(octets: Octets, quotes: NDArray[np.bool_], closing: NDArray[np.b
 
 def _reserved_names(octets: Octets, quotes: NDArray[np.bool_]) -> Places:
     """Texts that begin like the journal's own fields."""
-    found = quotes[: -len(RESERVED_PREFIX)] & (octets[1 : 1 - len(RESERVED_PREFIX)] == ord(RESERVED_PREFIX[0]))
+    found = quotes[: -len(RESERVED_PREFIX)] & (
+        octets[1 : 1 - len(RESERVED_PREFIX)] == ord(RESERVED_PREFIX[0])
+    )
     places = _places(found)
     if not len(places):
         return places
@@ -147,10 +149,15 @@ def _long_numbers(octets: Octets) -> Places:
         return places
     places = places[np.diff(places, prepend=-8) > 4]
     last = len(octets) - 1
-    before = np.cumprod([_is_digit(octets[np.maximum(places - back, 0)]) for back in (1, 2, 3)], axis=0).sum(axis=0)
-    after = np.cumprod([_is_digit(octets[np.minimum(places + on, last)]) for on in range(13, 20)], axis=0).sum(axis=0)
+    before = np.cumprod([_is_digit(octets[np.maximum(places - back, 0)]) for back in (1, 2, 3)], axis=0).sum(
+        axis=0
+    )
+    after = np.cumprod(
+        [_is_digit(octets[np.minimum(places + on, last)]) for on in range(13, 20)], axis=0
+    ).sum(axis=0)
     run = before + 13 + after
-    return places[(run > 19) | ((run == 19) & (octets[places - before] == NINE))]
+    outside: NDArray[np.bool_] = (run > 19) | ((run == 19) & (octets[places - before] == NINE))
+    return places[outside]
 
 
 def _exponents(octets: Octets) -> Places:

@@ -91,6 +91,10 @@ class _Phase(Enum):
     REFUSED = auto()  # its end; what still comes is thrown away
 
 
+# names of the module cost a request less than attributes of the class
+_SILENT, _HEADER, _BODY, _COMPLETE, _REFUSED = _Phase
+
+
 class _Outgoing:
     """Since when a peer has not taken what was sent to it, or has kept a closed connection from ending."""
 
@@ -125,7 +129,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.limits
         self._outgoing = _Outgoing()
-        self._phase = _Phase.SILENT
+        self._phase = _SILENT
         self._since = 0.0  # when the phase began; 0.0: not yet looked at the clock
         self._chunk_bytes = 0
         self._carried_bytes = 0  # of a header that comes in pieces
@@ -159,7 +163,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, then see what the connection waits for."""
         before = self._phase
-        if before is _Phase.REFUSED:
+        if before is _REFUSED:
             return
         self._unset_keepalive_if_required()
         self._chunk_bytes = len(data)
@@ -185,14 +189,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self._outgoing.is_overdue(self.transport, now, limits.write_timeout_s):
             self.transport.abort()
         elif phase in _SILENT_END and late_s > (
-            limits.linger_s if phase is _Phase.REFUSED else limits.header_timeout_s
+            limits.linger_s if phase is _REFUSED else limits.header_timeout_s
         ):
             self.transport.close()
         elif phase in _RECEIVING and self.flow.read_paused:
             self._since += elapsed  # it is the application that does not read
-        elif phase is _Phase.HEADER and late_s > limits.header_timeout_s:
+        elif phase is _HEADER and late_s > limits.header_timeout_s:
             self._refuse(_late("header", limits.header_timeout_s))
-        elif phase is _Phase.BODY and late_s > limits.body_timeout_s:
+        elif phase is _BODY and late_s > limits.body_timeout_s:
             self._refuse(_late("body", limits.body_timeout_s))
 
     # what the parser calls
@@ -200,7 +204,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request at its first byte."""
         super().on_message_begin()
-        self._phase = _Phase.HEADER
+        self._phase = _HEADER
         self._since = 0.0
         self._carried_bytes = 0
 
@@ -214,7 +218,7 @@ class HttpProtocol(HttpToolsProtocol):
         previous = self.cycle
         super().on_headers_complete()
         if self.cycle is not previous:
-            self._phase = _Phase.BODY
+            self._phase = _BODY
             self._since = 0.0
             self._body_bytes = self._raw_body_bytes = 0
             self.headers = []  # so that trailers do not become headers of a request that was checked
@@ -228,11 +232,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Hand the end of a request to the application."""
         if not self._ignored_upgrade:
             super().on_message_complete()
-            self._phase = _Phase.COMPLETE
+            self._phase = _COMPLETE
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or with the refusal that waited for its turn."""
-        if self._phase is _Phase.REFUSED and not self.pipeline:
+        if self._phase is _REFUSED and not self.pipeline:
             if not self.transport.is_closing():
                 self._send_refusal()
             return
@@ -251,42 +255,45 @@ class HttpProtocol(HttpToolsProtocol):
             return _malformed(
                 f"more than {limits.pipelined_requests} requests wait for an answer on this connection"
             )
-        names = [name for name, _ in self.headers]
         version = self.parser.get_http_version()
-        problem = self._host_problem(names, version) or self._body_problem(names, version)
+        fields = dict(self.headers)
+        problem = self._host_problem(fields, version) or self._body_problem(fields, version)
         if problem is None and self.parser.should_upgrade():
-            return self._upgrade_problem(names, version)
+            return self._upgrade_problem(fields, version)
         return problem
 
-    def _body_problem(self, names: list[bytes], version: str) -> _Problem | None:
+    def _body_problem(self, fields: dict[bytes, bytes], version: str) -> _Problem | None:
         most = self._limits.body_bytes
-        if b"content-length" in names and int(self.headers[names.index(b"content-length")][1]) > most:
+        if int(fields.get(b"content-length", b"0")) > most:
             detail = f"the body is larger than {most} bytes; send it in parts"
             return _Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
-        if b"transfer-encoding" in names:
+        if b"transfer-encoding" in fields:
             if version != "1.1":
                 return _malformed(f"Transfer-Encoding is not part of HTTP/{version}")
-            if self.headers[names.index(b"transfer-encoding")][1].lower() != b"chunked":
+            codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+            if codings != [b"chunked"]:
                 return _Problem(
                     HTTPStatus.BAD_REQUEST, "transfer_coding", "the only Transfer-Encoding is chunked"
                 )
-        if b"expect" in names and not self.expect_100_continue:
+        if b"expect" in fields and not self.expect_100_continue:
             return _Problem(HTTPStatus.EXPECTATION_FAILED, "expectation", "the only Expect is 100-continue")
         return None
 
-    def _host_problem(self, names: list[bytes], version: str) -> _Problem | None:
+    def _host_problem(self, fields: dict[bytes, bytes], version: str) -> _Problem | None:
         if version not in {"1.1", "1.0"}:
             status = HTTPStatus.BAD_REQUEST if version == "0.9" else HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
             return _Problem(status, "http_version", f"HTTP/{version} is not spoken here; use HTTP/1.1")
-        hosts = names.count(b"host")
+        host = fields.get(b"host")
+        hosts = int(host is not None)
+        if len(fields) < len(self.headers):  # some name came more than once
+            hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             return _malformed(f"found {hosts} Host headers; HTTP/1.1 has exactly one (RFC 9112, section 3.2)")
-        host = self.headers[names.index(b"host")][1] if hosts else b""
-        if host != self._known_host:
+        if host is not None and host != self._known_host:
             if not _is_host(host):
                 return _malformed("the Host header is not a host with an optional port")
             self._known_host = host
-        return None if self.url.startswith(b"/") else self._target_problem(host)
+        return None if self.url.startswith(b"/") else self._target_problem(host or b"")
 
     def _target_problem(self, host: bytes) -> _Problem | None:
         """Bring an absolute address to the usual form; it must be the Host's. RFC 9112, section 3.2.2."""
@@ -301,12 +308,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.url = (target.path or b"/") + (b"?" + target.query if target.query else b"")
         return None
 
-    def _upgrade_problem(self, names: list[bytes], version: str) -> _Problem | None:
+    def _upgrade_problem(self, fields: dict[bytes, bytes], version: str) -> _Problem | None:
         self._ignored_upgrade = not self._should_upgrade()
         if self._ignored_upgrade:
             return None
         lengths = [value for name, value in self.headers if name == b"content-length"]
-        if version != "1.1" or b"transfer-encoding" in names or set(lengths) - {b"0"}:
+        if version != "1.1" or b"transfer-encoding" in fields or set(lengths) - {b"0"}:
             return _malformed("a WebSocket begins with HTTP/1.1 and no body (RFC 6455, section 4.1)")
         if self._is_answering():
             return _malformed("a WebSocket cannot begin before earlier requests are answered")
@@ -325,14 +332,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _wait_for_more(self, before: _Phase) -> None:
         phase = self._phase
-        if phase is _Phase.COMPLETE:
+        if phase is _COMPLETE:
             if self.timeout_keep_alive_task is None and not self._is_answering():
                 # empty lines and the end of a body that nobody waits for stop uvicorn's keep-alive timer
-                self._phase = _Phase.SILENT
+                self._phase = _SILENT
                 self._since = self.loop.time()
             return
-        if phase is _Phase.HEADER:
-            if before is _Phase.HEADER:
+        if phase is _HEADER:
+            if before is _HEADER:
                 self._carried_bytes += self._chunk_bytes
             most = self._limits.header_bytes
             if (
@@ -341,7 +348,7 @@ class HttpProtocol(HttpToolsProtocol):
                 or self._header_bytes() > most
             ):
                 self._refuse(self._too_much_header())
-        elif phase is before is _Phase.BODY:
+        elif phase is before is _BODY:
             self._raw_body_bytes += self._chunk_bytes
             if self._raw_body_bytes > _MOST_LENIENT_CHUNKS * self._body_bytes + self._limits.header_bytes:
                 self._refuse(
@@ -387,8 +394,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, problem: _Problem) -> None:
         """Answer with the problem when it is this request's turn, and end the connection."""
         self.config.refused[problem.code] += 1
-        has_cycle = self._phase is _Phase.BODY
-        self._phase, self._since, self._problem = _Phase.REFUSED, 0.0, problem
+        has_cycle = self._phase is _BODY
+        self._phase, self._since, self._problem = _REFUSED, 0.0, problem
         if has_cycle and self.pipeline and self.pipeline[0][0] is self.cycle:
             self.pipeline.popleft()  # the newest is on the left; it was not started yet
         elif has_cycle and self.cycle.response_started:
@@ -412,8 +419,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
 
-_SILENT_END: Final = (_Phase.SILENT, _Phase.REFUSED)
-_RECEIVING: Final = (_Phase.HEADER, _Phase.BODY)
+_SILENT_END: Final = (_SILENT, _REFUSED)
+_RECEIVING: Final = (_HEADER, _BODY)
 _ABOUT_THE_REQUEST: Final = (_Refused, httptools.HttpParserError, UnicodeError)
 
 
