@@ -44,14 +44,14 @@ def batch(
 
 def count(metric: Metric, events: Sequence[Event], *, seq: int = 1, limit: SeriesLimit | None = None) -> Partials:
     """Give what events add to a metric."""
-    found = compute(metric, batch(events, seq=seq), limit or SeriesLimit(10_000), now_s=0.0)
+    found = compute(metric, batch(events, seq=seq), SeriesLimit(10_000) if limit is None else limit, now_s=0.0)
     assert found is not None
     return found
 
 
-def tick(kind: str = "tick", second: int = 0, **fields: Any) -> Event:
+def tick(name: str = "tick", /, second: int = 0, **fields: Any) -> Event:
     """Make an event so many seconds after the beginning."""
-    return {"type": kind, "timestamp": (NOW_S + second) * 1_000_000, **fields}
+    return {"type": name, "timestamp": (NOW_S + second) * 1_000_000, **fields}
 
 
 def table(partials: Partials, names: Iterable[str] = EVERYTHING) -> dict[Key, dict[str, int | float | None]]:

@@ -26,6 +26,7 @@ from streamgauge.journals.file import FileJournal
 from streamgauge.journals.lock import lock_folder
 from streamgauge.journals.memory import MemoryJournal
 from streamgauge.live.hub import About, Hub
+from streamgauge.live.pulse import Pulse, StageCount
 from streamgauge.metric import Metric
 from streamgauge.metrics.expression import Expression
 from streamgauge.options import LimitOptions, Options
@@ -251,6 +252,10 @@ class App:
             ledger=self.engine.ledger,
             about=About(started_ms=time.time_ns() // 1_000_000, demo=self._demo, epoch=uuid.uuid4().hex[:12]),
             now_s=time.time,
+            pulse=Pulse(
+                ledger=self.engine.ledger, stages=self._stage_counts, notes=lambda: self.engine.intake.notes
+            ),
+            tail=self.engine.intake.tail,
             rate_hz=self._options.live.max_rate,
             send_deadline_s=limits.viewer_send_deadline,
         )
@@ -268,6 +273,13 @@ class App:
             asyncio.create_task(self._note_progress(), name="progress"),
         ]
         return running
+
+    def _stage_counts(self) -> list[StageCount]:
+        """Count the whole way of an event, from its arrival to the viewers."""
+        return [
+            *self.engine.stage_counts(),
+            StageCount("viewers", self.hub.encoded, 0.0, self.hub.behind, self.hub.viewers, 0),
+        ]
 
     async def _note_progress(self) -> None:
         while True:

@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from streamgauge.events.limits import EventLimits
 from streamgauge.intake import Intake
 from streamgauge.journal import Control, Journal
 from streamgauge.ledger import Ledger
+from streamgauge.live.pulse import StageCount
 from streamgauge.metric import Metric, SeriesLimit
 from streamgauge.metrics.expression import Expression
 from streamgauge.partials import Partials
@@ -278,6 +279,20 @@ class Engine:
         self.reader.close()
         await asyncio.get_running_loop().run_in_executor(None, self.store.close)
 
-    def stage_names(self) -> Sequence[str]:
-        """Give the stages' names, in the order of the way of an event."""
-        return [stage.name for stage in self.stages]
+    def stage_counts(self) -> list[StageCount]:
+        """Count what each step of the pipeline has done and holds, in the order of the way of an event."""
+        settings, stored = self.settings, self.ledger.total()
+        capacity = {self.producer.name: settings.buffer_events}
+        counts: dict[str, StageCount] = {}
+        for stage in self.stages:
+            before = counts.get(stage.name, StageCount(stage.name, 0, 0.0, 0, 0, 0))
+            counts[stage.name] = StageCount(
+                name=stage.name,
+                events=before.events + max(stage.events_in, stage.events_out),
+                busy_s=before.busy_s + stage.busy_seconds,
+                buffer=before.buffer + stage.buffered,
+                capacity=before.capacity + capacity.get(stage.name, settings.max_demand),
+                demand=before.demand + stage.demand,
+            )
+        commit = StageCount("commit", stored.stored, self.committer.commit_seconds, stored.pending, 0, 0)
+        return [*counts.values(), commit]

@@ -21,6 +21,7 @@ from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import UNLIMITED
 from streamgauge.journal import Entry, Journal, Record
 from streamgauge.ledger import Ledger
+from streamgauge.live.pulse import SourceNote, Tail
 from streamgauge.stages.producer import EventProducer
 
 PIECE_BYTES: Final = 256 * 1024  # decoded without a pause: at some 1.5 ns a byte, well under a millisecond
@@ -75,6 +76,8 @@ class Intake:
         self._has_room, self._room = has_room, room
         self._keep_lines = keep_lines
         self.draining = False
+        self.tail = Tail()
+        self.notes: dict[str, SourceNote] = {}
 
     async def accept(self, payload: bytes, source: str, mapping: FieldMapping) -> Receipt:
         """Accept a payload of newline-delimited JSON. Raises Saturated, and then has accepted nothing."""
@@ -85,6 +88,10 @@ class Intake:
         origin = Origin(source, self.now_us(), mapping)
         decoded = await self._decode(payload, origin, self._decoder)
         receipt, counts = decoded.receipt, self._ledger.of(source)
+        note = self.notes.setdefault(source, SourceNote())
+        note.last_ms = origin.at_us // 1000
+        if receipt.errors:
+            note.problem = receipt.errors[-1][1]
         if not decoded.batches:
             counts.received += receipt.rejected
             counts.rejected += receipt.rejected
@@ -137,6 +144,8 @@ class Intake:
         epoch = self._book.admit(seq, events)
         for batch in batches:
             batch.seq, batch.epoch = seq, epoch
+            if batch.lines is not None:
+                self.tail.note(batch.origin, batch.lines)
             if not self._keep_lines:
                 batch.lines = None
             self._producer.push(batch)

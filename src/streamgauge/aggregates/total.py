@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from streamgauge.partials import Partials
 
 LARGEST: Final = 2.0**960  # beyond, the cut itself could overflow; such values are added one by one
-ALIKE_BITS: Final = (
-    100  # runs whose largest terms differ by less, for few terms, can be cut at one bit, which is quicker
-)
+# Runs whose largest terms differ by less, the less the more terms there are, are cut at one bit, which is quicker.
+ALIKE_BITS: Final = 80
 
 
 class Sum:

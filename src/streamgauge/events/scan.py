@@ -7,6 +7,7 @@ msgspec checks even in the values that it skips (syntax, control characters, sur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ Places = NDArray[np.int64]
 QUOTE, COLON, SPACE, BACKSLASH, POINT, MINUS, NINE, LETTER_E = (np.uint8(ord(char)) for char in '": \\.-9e')
 BEFORE_A_NUMBER: Final = np.frombuffer(b" \t\r:,[", np.uint8)
 LONGEST_MANTISSA: Final = 40  # a longer one has a run of 19 digits
+BETWEEN_FOUR_PLACES: Final = (2, 6, 10, 1, 3, 5, 7, 9, 11)
 SHORTEST_FIELD: Final = 5  # `"":1,`
 SHORTEST_LONG_NAME: Final = 15  # the scan for long names cannot tell shorter ones
 
@@ -145,19 +147,23 @@ def _long_numbers(octets: Octets) -> Places:
     grid = _is_digit(octets[::4])
     pairs = grid[1:] & grid[:-1]
     places = _places(pairs[2:] & pairs[:-2]) * 4
+    for ahead in BETWEEN_FOUR_PLACES if len(places) else ():
+        places = places[_is_digit(octets[places + ahead])]
     if not len(places):
         return places
     places = places[np.diff(places, prepend=-8) > 4]
-    last = len(octets) - 1
-    before = np.cumprod([_is_digit(octets[np.maximum(places - back, 0)]) for back in (1, 2, 3)], axis=0).sum(
-        axis=0
-    )
-    after = np.cumprod(
-        [_is_digit(octets[np.minimum(places + on, last)]) for on in range(13, 20)], axis=0
-    ).sum(axis=0)
+    before = _run_of_digits(octets, [places - back for back in (1, 2, 3)])
+    after = _run_of_digits(octets, [places + ahead for ahead in range(13, 20)])
     run = before + 13 + after
     outside: NDArray[np.bool_] = (run > 19) | ((run == 19) & (octets[places - before] == NINE))
     return places[outside]
+
+
+def _run_of_digits(octets: Octets, steps: Sequence[Places]) -> Places:
+    """Count how many steps lead over digits only; a step out of the payload stands on its first or last byte."""
+    digits = [_is_digit(octets[np.clip(step, 0, len(octets) - 1)]) for step in steps]
+    run: Places = np.cumprod(digits, axis=0).sum(axis=0)
+    return run
 
 
 def _exponents(octets: Octets) -> Places:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -20,6 +19,7 @@ from streamgauge.channels import encode_broadcast
 from streamgauge.errors import StreamgaugeError
 from streamgauge.ledger import Ledger
 from streamgauge.live.diff import diff
+from streamgauge.live.pulse import Pulse, Tail
 from streamgauge.live.view import EVENTS, LATENCY, PRESETS_S, Range, View
 from streamgauge.partials import Partials
 from streamgauge.reader import Reader
@@ -29,8 +29,8 @@ log = structlog.get_logger()
 TOPIC: Final = "dashboard:overview"
 MOST_CHANNELS: Final = 64
 MOST_PARTS: Final = 64  # that wait for a tick before they are merged early
+MOST_TYPE_CHARACTERS: Final = 1024
 SLICE: Final = 500  # viewers written to before the event loop gets a turn
-RATE_S: Final = 2.0
 QUIET_S: Final = 5.0  # at least this often something is sent, so that a page can tell quiet from dead
 
 
@@ -105,14 +105,16 @@ class Hub:
         ledger: Ledger,
         about: About,
         now_s: Callable[[], float],
+        pulse: Pulse,
+        tail: Tail,
         rate_hz: float,
         send_deadline_s: float,
     ) -> None:
+        self._pulse, self._tail = pulse, tail
         self._reader, self._ledger, self._about, self._now_s = reader, ledger, about, now_s
         self._interval_s, self._deadline_s = 1.0 / rate_hz, send_deadline_s
         self._channels: dict[Range, Channel] = {}
         self._watched = asyncio.Event()
-        self._samples: deque[tuple[float, int]] = deque(maxlen=64)
         self._extent: tuple[int, int] | None = None
         self.encoded = self.skipped = self.joins = 0
 
@@ -120,6 +122,11 @@ class Hub:
     def viewers(self) -> int:
         """How many viewers there are."""
         return sum(len(channel.viewers) for channel in self._channels.values())
+
+    @property
+    def behind(self) -> int:
+        """How many viewers have not taken in what was sent."""
+        return sum(len(channel.behind) for channel in self._channels.values())
 
     def observe(self, partials: Mapping[str, Partials]) -> None:
         """Take what a batch adds to the metrics; costs nothing while nobody looks."""
@@ -160,7 +167,7 @@ class Hub:
         return wanted
 
     async def _load(self, channel: Channel) -> None:
-        start, end = channel.view.range.at(self._now_s())
+        start, end = channel.view.range.earliest(self._now_s()), channel.view.range.at(self._now_s())[1]
         upto = None if channel.view.range.preset else end
         for name in (EVENTS, LATENCY):
             parts = await self._reader.parts(self._reader.metric(name), start, upto)
@@ -188,14 +195,14 @@ class Hub:
             self._channels.pop(wanted, None)
         if not self._channels:
             self._watched.clear()
-            self._samples.clear()
+            self._pulse.forget()
 
     async def run(self) -> None:
         """Send what changed, a few times a second, for as long as there are viewers."""
         while True:
             await self._watched.wait()
             started = time.monotonic()
-            self._samples.append((started, self._ledger.total().received))
+            self._pulse.sample()
             for channel in list(self._channels.values()):
                 if channel.complete and channel.viewers:
                     try:
@@ -206,7 +213,7 @@ class Hub:
 
     async def _tick(self, channel: Channel) -> None:
         changed = channel.absorb()
-        shown = (self._ledger.changes, channel.view.range.at(self._now_s())[1], self._rate())
+        shown = (self._ledger.changes, channel.view.range.at(self._now_s())[1], self._pulse.rate())
         now = time.monotonic()
         if changed or shown != channel.shown or now - channel.sent_at > QUIET_S:
             channel.shown, channel.sent_at = shown, now
@@ -270,31 +277,28 @@ class Hub:
             "demo": self._about.demo,
             "extent": _milliseconds(self._extent),
             "total_events": ledger.stored + ledger.pending,
-            "rate": self._rate(),
+            "rate": self._pulse.rate(),
             "ledger": self._ledger.as_dict(),
+            "pipeline": self._pulse.pipeline(),
+            "sources": self._pulse.sources(),
+            "tail": self._tail.events(channel.view.range.type),
             **channel.view.figures(self._now_s()),
         }
-
-    def _rate(self) -> float:
-        """Events received a second, over the last two seconds."""
-        if len(self._samples) < 2:
-            return 0.0
-        newest = self._samples[-1]
-        oldest = next(sample for sample in self._samples if newest[0] - sample[0] <= RATE_S)
-        elapsed = newest[0] - oldest[0]
-        return float(f"{(newest[1] - oldest[1]) / elapsed:.4g}") if elapsed > 0 else 0.0
 
 
 def parse_range(params: Mapping[str, Any]) -> Range:
     """Read what a viewer wants to see; raises JoinRefused that says what is allowed."""
     start, end, preset = params.get("from"), params.get("to"), params.get("range", "15m")
+    kind = params.get("type")
+    if kind is not None and not (isinstance(kind, str) and 0 < len(kind) <= MOST_TYPE_CHARACTERS):
+        raise JoinRefused("type: expected the name of a type of events")
     if start is not None or end is not None:
         if not (type(start) is int and type(end) is int and 0 < end - start <= 100 * 365 * 86_400_000):
             raise JoinRefused("from, to: expected two times in milliseconds, the first one earlier")
-        return Range(None, start // 1000, -(-end // 1000))
+        return Range(None, start // 1000, -(-end // 1000), kind)
     if preset not in PRESETS_S:
         raise JoinRefused(f"range: expected one of {', '.join(PRESETS_S)}, or `from` and `to`")
-    return Range(preset)
+    return Range(preset, type=kind)
 
 
 def _shift(before: Sequence[int], after: Sequence[int]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgauge.aggregates import AGGREGATES
+from streamgauge.aggregates.quantiles import estimates_of
 from streamgauge.metric import Metric
 from streamgauge.metrics.query import natural_step, plain
 from streamgauge.partials import ALL_TIME, OTHER, Partials, Series, empty, identity, merge
@@ -28,15 +29,20 @@ CHARTED_TYPES: Final = 6
 DIGITS: Final = 6  # of a figure in a chart; totals are sent in full
 FIGURES: Final = ("count", "sum", "avg", "min", "max", "p50", "p95", "p99")
 OTHER_NAME: Final = "(other)"
+HEATMAP_BOUNDS_MS: Final = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0]
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a view shows. A preset moves with time; otherwise start and end, in seconds since 1970, stand."""
+    """What a view shows. A preset moves with time; otherwise start and end, in seconds since 1970, stand.
+
+    type: only the events of this type, where one is named.
+    """
 
     preset: str | None
     start: int = 0
     end: int = 0
+    type: str | None = None
 
     @property
     def step(self) -> int:
@@ -50,6 +56,11 @@ class Range:
             return self.start // step * step, -(-self.end // step) * step
         end = (int(now_s) // step + 1) * step
         return end - PRESETS_S[self.preset] // step * step, end
+
+    def earliest(self, now_s: float) -> int:
+        """Give the start of the span before, with which this one is compared."""
+        start, end = self.at(now_s)
+        return 2 * start - end
 
 
 class View:
@@ -68,17 +79,25 @@ class View:
     def figures(self, now_s: float) -> dict[str, Any]:
         """Give the part of the dashboard's state that comes from the metrics; times in milliseconds."""
         start, end = self.range.at(now_s)
-        step = self.range.step
-        self._forget(start, end)
-        events, latency = (self._within(name, end) for name in (EVENTS, LATENCY))
+        step, earliest = self.range.step, self.range.earliest(now_s)
+        self._forget(earliest, end)
+        events, latency = (self._between(name, start, end) for name in (EVENTS, LATENCY))
+        before = _totals(_of_type(self._between(EVENTS, earliest, start), self.range.type))
         times = np.arange(start, end, step)
-        overall = merge([events.regroup([()] * len(events.series))], events.states, step)
+        chosen = _of_type(events, self.range.type)
+        overall = merge([chosen.regroup([()] * len(chosen.series))], chosen.states, step)
         by_type = merge([events], events.states, ALL_TIME)
         return {
             "range": {
                 "preset": self.range.preset, "from": start * 1000, "to": end * 1000, "step_ms": step * 1000,
                 "live": self.range.preset is not None,
             },
+            **({"filter": {"type": self.range.type}} if self.range.type is not None else {}),
+            "previous": {
+                EVENTS: {name: before[name] for name in ("count", "avg", "p50", "p95", "p99")},
+                "rate": _short((before["count"] or 0) / (start - earliest)),
+            },
+            "heatmap": _heatmap(latency, times, step),
             "time": (times * 1000).tolist(),
             "totals": {EVENTS: _totals(overall), LATENCY: _totals(latency)},
             "series": {
@@ -86,7 +105,7 @@ class View:
                 **{f"latency_{name}": c for name, c in _series(latency, ("p50", "p95", "p99"), times, step).items()},
             },
             "types": _types(by_type),
-            "type_series": _type_series(events, by_type, times, step),
+            "type_series": _type_series(chosen, merge([chosen], chosen.states, ALL_TIME), times, step),
         }  # fmt: skip
 
     def _forget(self, start: int, end: int) -> None:
@@ -95,9 +114,27 @@ class View:
             kept = points.bucket >= start
             self._points[name] = points.select(kept if self.range.preset else kept & (points.bucket < end))
 
-    def _within(self, name: str, end: int) -> Partials:
+    def _between(self, name: str, start: int, end: int) -> Partials:
         points = self._points[name]
-        return points.select(points.bucket < end)
+        return points.select((points.bucket >= start) & (points.bucket < end))
+
+
+def _of_type(points: Partials, wanted: str | None) -> Partials:
+    if wanted is None:
+        return points
+    codes = [place for place, one in enumerate(points.series) if one is not OTHER and one == (wanted,)]
+    return points.select(np.isin(points.code, codes))
+
+
+def _heatmap(points: Partials, times: NDArray[np.int64], step: int) -> dict[str, Any]:
+    """Give how many events took how long: a column for each point in time, a count for each bound (at most so long)."""
+    rows, keys, counts = points.cells
+    bound = np.minimum(np.searchsorted(HEATMAP_BOUNDS_MS, estimates_of(keys)), len(HEATMAP_BOUNDS_MS) - 1)
+    place = (points.bucket[rows] - times[0]) // step
+    grid = np.zeros((len(times), len(HEATMAP_BOUNDS_MS)), np.int64)
+    np.add.at(grid, (place, bound), counts)
+    columns = [column if any(column) else None for column in grid.tolist()]
+    return {"bounds_ms": HEATMAP_BOUNDS_MS, "columns": columns}
 
 
 def _totals(points: Partials) -> dict[str, int | float | None]:
