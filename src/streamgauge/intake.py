@@ -19,6 +19,7 @@ from streamgauge.errors import Saturated
 from streamgauge.event import EventBatch, FieldMapping, Origin
 from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import UNLIMITED
+from streamgauge.gathering import Gathering, Kind, Waiting, refuse
 from streamgauge.journal import Entry, Journal, Record
 from streamgauge.ledger import Ledger
 from streamgauge.live.pulse import SourceNote, Tail
@@ -26,6 +27,7 @@ from streamgauge.stages.producer import EventProducer
 
 PIECE_BYTES: Final = 256 * 1024  # decoded without a pause: at some 1.5 ns a byte, well under a millisecond
 PIECE_LINES: Final = 4096  # where all of them are bad, each costs several microseconds
+SMALL_BYTES: Final = 32 * 1024  # payloads that are taken together with others of the same turn
 MOST_ERRORS: Final = 100
 
 
@@ -75,6 +77,7 @@ class Intake:
         self._ledger, self.now_us, self._patience_s = ledger, now_us, patience_s
         self._has_room, self._room = has_room, room
         self._keep_lines = keep_lines
+        self._small: Gathering[Receipt] = Gathering(self._take_small)
         self.draining = False
         self.tail = Tail()
         self.notes: dict[str, SourceNote] = {}
@@ -85,19 +88,54 @@ class Intake:
             raise Saturated("the server is shutting down", 5.0)
         if not self._has_room():
             await self._wait_for_room()
+        if len(payload) <= SMALL_BYTES:
+            whole = payload if payload.endswith(b"\n") else payload + b"\n"
+            return await self._small.add(whole, Kind(source, mapping))
         origin = Origin(source, self.now_us(), mapping)
         decoded = await self._decode(payload, origin, self._decoder)
-        receipt, counts = decoded.receipt, self._ledger.of(source)
-        note = self.notes.setdefault(source, SourceNote())
+        appended = self._accept_decoded(decoded, origin)
+        if appended is not None:
+            await asyncio.shield(appended)
+        return decoded.receipt
+
+    def _accept_decoded(self, decoded: _Decoded, origin: Origin) -> asyncio.Future[int] | None:
+        """Hand the good events to the journal; None where there is none, and then the others are booked."""
+        receipt, counts = decoded.receipt, self._ledger.of(origin.source)
+        note = self.notes.setdefault(origin.source, SourceNote())
         note.last_ms = origin.at_us // 1000
         if receipt.errors:
             note.problem = receipt.errors[-1][1]
-        if not decoded.batches:
-            counts.received += receipt.rejected
-            counts.rejected += receipt.rejected
-            return receipt
-        await asyncio.shield(self._append(decoded, origin))
-        return receipt
+        if decoded.batches:
+            return self._append(decoded, origin)
+        counts.received += receipt.rejected
+        counts.rejected += receipt.rejected
+        return None
+
+    def _take_small(self, kind: Kind, waiting: list[Waiting[Receipt]]) -> None:
+        """Take small payloads together; where any of their events is doubtful, each by itself."""
+        counts = [one.payload.count(b"\n") for one in waiting]
+        origin = Origin(kind.source, self.now_us(), kind.mapping)
+        decoded = self._decode_now(b"".join([one.payload for one in waiting]), origin)
+        if decoded.receipt.rejected or decoded.receipt.accepted != sum(counts):
+            if len(waiting) > 1:
+                for one in waiting:
+                    self._take_small(kind, [one])
+                return
+            counts = [decoded.receipt.accepted]
+        receipts = [Receipt(accepted=count) for count in counts]
+        if len(waiting) == 1:
+            receipts = [decoded.receipt]
+        appended = self._accept_decoded(decoded, origin)
+        if appended is None:
+            _answer(waiting, receipts)
+        else:
+            appended.add_done_callback(lambda done: _answer(waiting, receipts, done.exception()))
+
+    def _decode_now(self, payload: bytes, origin: Origin) -> _Decoded:
+        decoded = _Decoded()
+        found = self._decoder.decode(payload, origin, now_us=origin.at_us)
+        decoded.take(found.batch, found.refused, 0)
+        return decoded
 
     def refuse(self, source: str) -> None:
         """Count a request that was refused unread."""
@@ -165,6 +203,17 @@ class Intake:
         self._ledger.of(entry.source).received += entry.count
         self._flow(record.seq, decoded.batches, entry.count)
         return entry.count - decoded.receipt.accepted
+
+
+def _answer(
+    waiting: list[Waiting[Receipt]], receipts: list[Receipt], error: BaseException | None = None
+) -> None:
+    if error is not None:
+        refuse(waiting, error)
+        return
+    for one, receipt in zip(waiting, receipts, strict=True):
+        if not one.answer.done():
+            one.answer.set_result(receipt)
 
 
 def pieces(payload: bytes) -> Iterator[bytes]:

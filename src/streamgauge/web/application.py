@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
@@ -44,7 +45,7 @@ class WebApplication:
 
     def __init__(self, service: Service, *, source: HttpSource, socket: SocketEndpoint) -> None:
         self._source, self._socket = source, socket
-        self._rest = Starlette(
+        rest = Starlette(
             routes=[
                 *api.routes(service),
                 Route("/", _page, methods=["GET"]),
@@ -54,6 +55,7 @@ class WebApplication:
             ],
             exception_handlers={HTTPException: _http_error, StreamgaugeError: _our_error, Exception: _bug},  # type: ignore[dict-item]
         )
+        self._rest = GZipMiddleware(rest, minimum_size=1024, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or connection."""
