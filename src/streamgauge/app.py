@@ -151,7 +151,11 @@ class OpenEngine:
             self.engine = Engine(
                 self.settings, journal=journal, store=store, positions=positions, failed=self._failed
             )
-            await self.engine.start()
+            try:
+                await self.engine.start()
+            except BaseException:
+                await self.engine.stop()
+                raise
         except BaseException:
             self._held.close()
             raise
@@ -260,14 +264,14 @@ class App:
             send_deadline_s=limits.viewer_send_deadline,
         )
         self.engine.observe = self.hub.observe
+        self._server = self._make_server()
         try:
-            self._server = self._make_server()
-            port = await self._server.start()
+            running = Running(host=self._options.server.host, port=await self._server.start())
+            self._publish(running)
         except BaseException:
+            await self._server.stop(0.0)
             await self._open.stop()
             raise
-        running = Running(host=self._options.server.host, port=port)
-        (Path(self._options.data) / ADDRESS_FILE).write_text(running.url + "\n")
         self._tasks = [
             asyncio.create_task(self.hub.run(), name="live hub"),
             asyncio.create_task(self._note_progress(), name="progress"),
@@ -280,6 +284,11 @@ class App:
             *self.engine.stage_counts(),
             StageCount("viewers", self.hub.encoded, 0.0, self.hub.behind, self.hub.viewers, 0),
         ]
+
+    def _publish(self, running: Running) -> None:
+        """Tell other commands where the owner of the data folder can be asked."""
+        if self._options.store_url() != IN_MEMORY:
+            (Path(self._options.data) / ADDRESS_FILE).write_text(running.url + "\n")
 
     async def _note_progress(self) -> None:
         while True:
@@ -328,7 +337,7 @@ class App:
         if not self.engine.has_room():
             reasons.append("the pipeline is full")
         if self.failure is not None and self.failure.done():
-            reasons.append(f"the store failed: {self.failure.result()}")
+            reasons.append(f"the server failed and will end: {self.failure.result()}")
         return reasons
 
     def _make_server(self) -> Server:
@@ -352,7 +361,8 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.stop(5.0)
-        (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
+        if self._options.store_url() != IN_MEMORY:
+            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
         await self._open.stop()
 
     def raise_failure(self) -> None:

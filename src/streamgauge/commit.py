@@ -40,7 +40,7 @@ class RawRows:
     index: NDArray[np.int32]
     time_us: NDArray[np.int64]
     received_us: NDArray[np.int64]
-    processed_us: int
+    processed_us: NDArray[np.int64]
     type: Coded
     user_id: Texts | None
     event_id: Texts | None

@@ -24,7 +24,7 @@ def raw_rows(batch: EventBatch, processed_us: int) -> RawRows:
         index=batch.index,
         time_us=batch.time_us,
         received_us=np.full(n, batch.origin.at_us, np.int64),
-        processed_us=processed_us,
+        processed_us=np.full(n, processed_us, np.int64),
         type=batch.type,
         user_id=_identifiers([row.user_id for row in batch.rows]),
         event_id=_identifiers([row.event_id for row in batch.rows]),
@@ -70,9 +70,7 @@ def join_raw(rows: Sequence[RawRows], most_bytes: int = 16 * 2**20) -> list[RawR
     current: list[RawRows] = []
     size = 0
     for one in rows:
-        if current and (
-            size + len(one.event.data) > most_bytes or current[-1].processed_us != one.processed_us
-        ):
+        if current and size + len(one.event.data) > most_bytes:
             joined.append(_join(current))
             current, size = [], 0
         current.append(one)
@@ -91,7 +89,7 @@ def _join(rows: list[RawRows]) -> RawRows:
         index=np.concatenate([row.index for row in rows]),
         time_us=np.concatenate([row.time_us for row in rows]),
         received_us=np.concatenate([row.received_us for row in rows]),
-        processed_us=rows[0].processed_us,
+        processed_us=np.concatenate([row.processed_us for row in rows]),
         type=join_coded([row.type for row in rows]),
         user_id=_join_texts([row.user_id for row in rows], lengths),
         event_id=_join_texts([row.event_id for row in rows], lengths),

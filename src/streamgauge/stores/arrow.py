@@ -77,6 +77,12 @@ def strings(values: Sequence[str]) -> Column:
     return texts(texts_of(values))
 
 
+def constant(value: str, length: int) -> Column:
+    """A column of one string."""
+    data = value.encode()
+    return texts(Texts(offsets=np.arange(length + 1, dtype=np.int32) * np.int32(len(data)), data=data * length))
+
+
 def coded(column: Coded) -> Column:
     """A column of dictionary-coded strings, written out."""
     data = [str(value).encode() for value in column.values]

@@ -69,9 +69,9 @@ def rollup_columns(
     codes = partials.code.tolist()
     is_other = np.array([one is OTHER for one in partials.series], bool)
     columns = {
-        "shard": arrow.strings([shard] * n),
-        "metric": arrow.strings([metric.name] * n),
-        "definition": arrow.strings([metric.definition] * n),
+        "shard": arrow.constant(shard, n),
+        "metric": arrow.constant(metric.name, n),
+        "definition": arrow.constant(metric.definition, n),
         "resolution": arrow.int32(np.full(n, partials.resolution, np.int32)),
         "bucket": arrow.int64(partials.bucket),
         "received_day": arrow.int32(received_day),
@@ -116,12 +116,12 @@ def raw_chunk(shard: str, raw: RawRows) -> Mapping[str, arrow.Column]:
     """Give raw events as rows of their table, whose columns these are in order."""
     n = len(raw)
     return {
-        "shard": arrow.strings([shard] * n),
+        "shard": arrow.constant(shard, n),
         "seq": arrow.int64(raw.seq),
         "index": arrow.int32(raw.index),
         "time": arrow.timestamp(raw.time_us),
         "received_at": arrow.timestamp(raw.received_us),
-        "processed_at": arrow.timestamp(np.full(n, raw.processed_us, np.int64)),
+        "processed_at": arrow.timestamp(raw.processed_us),
         "type": arrow.coded(raw.type),
         "user_id": arrow.nulls(n) if raw.user_id is None else arrow.texts(raw.user_id),
         "event_id": arrow.nulls(n) if raw.event_id is None else arrow.texts(raw.event_id),
