@@ -31,7 +31,7 @@ $(VENV)/.development: pyproject.toml $(VENV)/.installed
 	@touch $@
 
 setup: $(VENV)/.development
-	@sh tools/chromium.sh
+	@sh tools/system_packages.sh
 
 run: $(VENV)/.installed
 	@exec $(BIN)/streamgauge demo
@@ -45,7 +45,7 @@ check: $(VENV)/.development
 	$(BIN)/mypy
 
 bench: $(VENV)/.development
-	@sh tools/chromium.sh
+	@sh tools/system_packages.sh
 	$(BIN)/python -m benchmarks --markdown docs/benchmarks.md $(BENCH)
 
 docs: $(VENV)/.installed

@@ -56,7 +56,7 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
         (event("x", "9223372036854775808"), "x: an integer outside of 64 bits"),
         (event("x", "-9223372036854775809"), "x: an integer outside of 64 bits"),
         (event("x", "[[18446744073709551616]]"), "x[0][0]: an integer outside of 64 bits"),
-        (event("x", "9" * 4300), "out of range"),
+        (event("x", "9" * 4300), "x: an integer outside of 64 bits"),
         (event("x", "9" * 100_000), "out of range"),
         (event("x", "1e309"), "number out of range"),
         (event("x", "-1E+400"), "number out of range"),
@@ -74,7 +74,7 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
         (event("x", '{"_sgx":1}'), "_sgx: field names that begin with _sg are reserved"),
         (event("x", json.dumps("é" * 32_769, ensure_ascii=False)), "x: a string of 65538 bytes"),
         ('{"type":"a",' + ",".join(f'"{n}":1' for n in range(256)) + "}", "event: 257 fields; at most 256"),
-        (event("x", json.dumps(["y" * 60_000] * 5)), "event: 300043 bytes; at most 262144"),
+        (event("x", json.dumps(["y" * 60_000] * 5)), "event: 300037 bytes; at most 262144"),
         (event("x", '"\\ud800"'), "event: not JSON"),
         (event("x", '"\\ude00\\ud83d"'), "event: not JSON"),
         (event("\\ud800", "1"), "event: not JSON"),
@@ -182,7 +182,7 @@ NAMES = st.one_of(
         for unit, below in [("n", 126), ("é", 62), ("\\u00e9", 62), ('\\"', 126), ("\\\\", 126), ("😀", 31), ("n:", 62)]
     ),
     st.integers(120, 130).map(lambda size: "n" * size + "\\\\"),
-    st.integers(120, 130).map(lambda size: '\\"' + "n" * size + '\\"'),
+    st.integers(120, 130).map(lambda size: '\\"' + "n" * size + '\\"x'),
     st.sampled_from(["", " ", "_", "_s", "_sg", "_sgx", "\\u005fsg", "_\\u0073g", "_s\\u0067", "x_sg", "\\u005Fs\\u0067"]),
     st.sampled_from(["\\u0000", "a\\u0000", "\\\\u0000", "\\ud800", "\\ud83d\\ude00", "country", "type", "value"]),
 )
@@ -229,7 +229,8 @@ GOOD = [
 @given(st.lists(st.one_of(odd_lines(), st.sampled_from(GOOD)), min_size=1, max_size=6))
 @example([GOOD[0], b'{"type":"a","h":"1a2a3412345678901234","x":9999999999999999999}'])
 @example([b'{"type":"a","' + b"n" * 129 + b'\\\\":"x"}', b'{"type":"a","":1}'])
-@example([b'{"type":"a","x":1e400}' + b" ", GOOD[1]])
+@example([b'{"type":"a","' + b"n" * 129 + b'\\"x":1}', GOOD[0]])
+@example([b'{"type":"a","x":%s}' % text for text in (b"[1e400]", b"[1,1e400]", b" 1e400", b"\t-1e400", b"[1,-1e400]")])
 def test_a_batch_is_judged_exactly_as_its_lines_are_one_by_one(lines: list[bytes]) -> None:
     assert_the_batch_is_judged_line_by_line([line.strip() for line in lines])
 

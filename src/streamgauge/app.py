@@ -17,7 +17,7 @@ import structlog
 
 from streamgauge.config import to_mapping
 from streamgauge.engine import Engine, EngineSettings
-from streamgauge.errors import ExpressionError, OptionError, StoreError
+from streamgauge.errors import ExpressionError, OptionError, StreamgaugeError
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
@@ -264,12 +264,9 @@ class App:
             send_deadline_s=limits.viewer_send_deadline,
         )
         self.engine.observe = self.hub.observe
-        self._server = self._make_server()
         try:
-            running = Running(host=self._options.server.host, port=await self._server.start())
-            self._publish(running)
+            running = await self._listen()
         except BaseException:
-            await self._server.stop(0.0)
             await self._open.stop()
             raise
         self._tasks = [
@@ -285,6 +282,16 @@ class App:
             StageCount("viewers", self.hub.encoded, 0.0, self.hub.behind, self.hub.viewers, 0),
         ]
 
+    async def _listen(self) -> Running:
+        self._server = self._make_server()
+        running = Running(host=self._options.server.host, port=await self._server.start())
+        try:
+            self._publish(running)
+        except BaseException:
+            await self._server.stop(0.0)
+            raise
+        return running
+
     def _publish(self, running: Running) -> None:
         """Tell other commands where the owner of the data folder can be asked."""
         if self._options.store_url() != IN_MEMORY:
@@ -298,6 +305,8 @@ class App:
     def asgi(self) -> WebApplication:
         """Give the whole of it as one ASGI application; the engine must have been started."""
         limits, query = self._options.limits, self._options.query
+        http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
+        source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
         service = Service(
             reader=self.engine.reader,
             store=self.engine.store,
@@ -305,28 +314,39 @@ class App:
             progress=self.engine,
             now_us=self.engine.now_us,
             not_ready=self._not_ready,
-            exposition=self._exposition(),
+            exposition=self._exposition(source),
             sql_timeout_s=query.timeout,
             sql_max_rows=query.max_rows,
         )
-        http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
-        source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
         return WebApplication(service, source=source, socket=SocketEndpoint(self.hub))
 
-    def _exposition(self) -> Exposition:
-        engine = self.engine
-        return Exposition(
+    def _exposition(self, source: HttpSource) -> Exposition:
+        engine, hub = self.engine, self.hub
+        collectors = [
             ServerCollector(
                 version=__version__,
                 ledger=engine.ledger,
                 book=engine.book,
                 stages=engine.stages,
                 limits=lambda: engine.series_limits,
-                hub=self.hub,
+                hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,
+                notes=engine.intake.notes,
+                answers={"http": source.answers},
+                durations={
+                    "streamgauge_ingest_duration_seconds": lambda: [source.durations],
+                    "streamgauge_processing_duration_seconds": lambda: [
+                        a.durations for a in engine.aggregators
+                    ],
+                    "streamgauge_end_to_end_seconds": lambda: [hub.durations],
+                    "streamgauge_store_write_seconds": lambda: [engine.committer.durations],
+                },
+                native=native,
             )
-        )
+            for native in (False, True)
+        ]
+        return Exposition(*collectors)
 
     def _not_ready(self) -> list[str]:
         reasons = []
@@ -368,9 +388,10 @@ class App:
     def raise_failure(self) -> None:
         """Raise what made the server stop by itself, if anything did."""
         if self.failure is not None and self.failure.done():
-            raise StoreError(
-                "the store failed; what was not committed is in the journal"
-            ) from self.failure.result()
+            error = self.failure.result()
+            raise StreamgaugeError(
+                f"the server had to end: {error}; what was not committed is in the journal"
+            ) from error
 
 
 def table_csv(table: Table) -> str:

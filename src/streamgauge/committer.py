@@ -16,6 +16,7 @@ from typing import Final, TypeVar, TypeVarTuple
 import structlog
 
 from streamgauge.commit import EpochCommit, MetricPartials, RawRows, encode_commit
+from streamgauge.distribution import Distribution
 from streamgauge.epoch import Contribution, Epoch, EpochBook
 from streamgauge.errors import StoreError
 from streamgauge.journal import Journal
@@ -72,6 +73,7 @@ class Committer:
         self._stopping = False
         self.committed = asyncio.Condition()
         self.commit_seconds = 0.0
+        self.durations = Distribution()
 
     def book_contribution(self, contribution: Contribution) -> None:
         """Book what batches add to their epoch, and look whether something is due."""
@@ -140,6 +142,7 @@ class Committer:
         while (epoch := self._book.ready()) is not None:
             started = time.perf_counter()
             await self._commit(epoch)
+            self.durations.observe(time.perf_counter() - started)
             self.commit_seconds += time.perf_counter() - started
             self._raw_bytes -= sum(len(rows.event.data) for rows in epoch.raw)
             self._ledger.settle(epoch.settled)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -37,8 +38,9 @@ from streamgauge.store import Position, Retention, Store
 
 log = structlog.get_logger()
 
-ACCEPTED_KEPT = 128  # moments at which appends were accepted, a quarter of a second apart: over half a minute
-ACCEPTED_EVERY_US = 250_000
+# moments at which appends were accepted, a quarter of a second apart: over half a minute
+ACCEPTED_KEPT: Final = 128
+ACCEPTED_EVERY_US: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,8 @@ class Engine:
         self._accepted: deque[tuple[int, int]] = deque(maxlen=ACCEPTED_KEPT)
         self._commits: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._settled_events = 0
+        self._settled = asyncio.Event()
         self.replaying = False
 
     def _build_stages(self) -> None:
@@ -170,6 +174,8 @@ class Engine:
 
     def _book(self, contribution: Contribution) -> None:
         self.committer.book_contribution(contribution)
+        self._settled_events += contribution.events
+        self._settled.set()
         self.observe(contribution.partials)
 
     def _filtered(self, batch: EventBatch, events: int) -> None:
@@ -207,7 +213,8 @@ class Engine:
     async def _watch_pipeline(self) -> None:
         try:
             await self.supervisor.wait()
-        except StageFailed as exc:
+        except Exception as exc:  # also a bug of ours: nothing may go on being accepted that is never counted
+            log.exception("the pipeline failed; what is not committed is in the journal")
             self._failed(exc)
 
     async def _replay(self) -> None:
@@ -230,10 +237,8 @@ class Engine:
 
     def accepted_before(self, at_us: int) -> int:
         """Give the last append that was accepted before a time, or shortly after it."""
-        for moment, seq in self._accepted:
-            if moment >= at_us:
-                return seq
-        return self._accepted[-1][1] if self._accepted else self.journal.last_seq
+        noted = (seq for moment, seq in self._accepted if moment >= at_us)
+        return next(noted, self.journal.last_seq)
 
     def note_accepted(self) -> None:
         """Note how far the journal is, a few times a second."""
@@ -248,36 +253,54 @@ class Engine:
 
     async def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until everything that was accepted is aggregated; tell whether it was within the time."""
-        target = self.journal.last_seq
+        self.settle()
+        under_way = sum(epoch.accepted - epoch.settled_events for epoch in self.book.epochs())
+        target = self._settled_events + under_way  # events are settled in about the order of their arrival
         try:
             async with asyncio.timeout(timeout_s):
-                while self._uncounted(target):
-                    self.settle()
-                    await asyncio.sleep(0)
+                while self._settled_events < target:
+                    self._settled.clear()
+                    await self._settled.wait()
         except TimeoutError:
             return False
         return True
 
-    def _uncounted(self, target: int) -> bool:
-        return any(not epoch.complete and epoch.previous_seq < target for epoch in self.book.epochs())
-
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Take in no more, finish what is under way, commit it, and close journal and store."""
         self.intake.draining = True
+        await self.intake.written()
         self.producer.finish()
         if self._watch is not None:
             await asyncio.wait([self._watch], timeout=timeout_s)
+            await self._end_pipeline()
+        if self._commits is not None:
+            await self._end_commits(self._commits, timeout_s)
+        await self.journal.close()
+        self.reader.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
+
+    async def _end_pipeline(self) -> None:
         if not self.supervisor.finished:
             with suppress(StageFailed):  # reported already
                 left = await self.supervisor.drain(0.0)
                 log.warning("the pipeline did not finish in time; the rest is in the journal", events=left)
         self.settle()
+
+    async def _end_commits(self, commits: asyncio.Task[None], timeout_s: float) -> None:
+        """Commit what can be committed: nothing from the first epoch on that will not become complete any more."""
         self.committer.stop()
-        if self._commits is not None:
-            await asyncio.wait([self._commits], timeout=timeout_s)
-        await self.journal.close()
-        self.reader.close()
-        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
+        epochs = self.book.epochs()
+        last = next((epoch.previous_seq for epoch in epochs if not epoch.complete), None)
+        if last is None:
+            await asyncio.wait([commits], timeout=timeout_s)
+        else:
+            reached = asyncio.ensure_future(self.committer.caught_up(last, timeout_s))
+            await asyncio.wait([commits, reached], return_when=asyncio.FIRST_COMPLETED)
+            reached.cancel()
+        if not commits.done():
+            log.warning("not everything was committed; the rest is in the journal", epochs=len(self.book))
+            commits.cancel()
+            await asyncio.wait([commits])
 
     def stage_counts(self) -> list[StageCount]:
         """Count what each step of the pipeline has done and holds, in the order of the way of an event."""

@@ -79,24 +79,36 @@ class Intake:
         self._keep_lines = keep_lines
         self._small: Gathering[Receipt] = Gathering(self._take_small)
         self.draining = False
+        self._appends: set[asyncio.Future[int]] = set()
         self.tail = Tail()
         self.notes: dict[str, SourceNote] = {}
 
     async def accept(self, payload: bytes, source: str, mapping: FieldMapping) -> Receipt:
         """Accept a payload of newline-delimited JSON. Raises Saturated, and then has accepted nothing."""
-        if self.draining:
-            raise Saturated("the server is shutting down", 5.0)
+        self._refuse_while_draining()
         if not self._has_room():
             await self._wait_for_room()
+            self._refuse_while_draining()
         if len(payload) <= SMALL_BYTES:
             whole = payload if payload.endswith(b"\n") else payload + b"\n"
             return await self._small.add(whole, Kind(source, mapping))
         origin = Origin(source, self.now_us(), mapping)
         decoded = await self._decode(payload, origin, self._decoder)
+        self._refuse_while_draining()
         appended = self._accept_decoded(decoded, origin)
         if appended is not None:
             await asyncio.shield(appended)
         return decoded.receipt
+
+    def _refuse_while_draining(self) -> None:
+        if self.draining:
+            raise Saturated("the server is shutting down", 5.0)
+
+    async def written(self) -> None:
+        """Wait until the journal has taken or refused all that was handed to it; for the time after `draining`."""
+        await asyncio.sleep(0)  # small payloads are handed over at the end of a turn
+        if self._appends:
+            await asyncio.wait(self._appends)
 
     def _accept_decoded(self, decoded: _Decoded, origin: Origin) -> asyncio.Future[int] | None:
         """Hand the good events to the journal; None where there is none, and then the others are booked."""
@@ -106,6 +118,7 @@ class Intake:
         if receipt.errors:
             note.problem = receipt.errors[-1][1]
         if decoded.batches:
+            note.watermark_us = max(note.watermark_us, *(int(b.time_us.max()) for b in decoded.batches))
             return self._append(decoded, origin)
         counts.received += receipt.rejected
         counts.rejected += receipt.rejected
@@ -176,7 +189,10 @@ class Intake:
             context=context,
             ledger=self._ledger.rejected(),
         )
-        return self._journal.append(entry, written)
+        appended = self._journal.append(entry, written)
+        self._appends.add(appended)
+        appended.add_done_callback(self._appends.discard)
+        return appended
 
     def _flow(self, seq: int, batches: list[EventBatch], events: int) -> None:
         epoch = self._book.admit(seq, events)

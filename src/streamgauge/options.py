@@ -287,7 +287,7 @@ def bare_type(option: inspect.Type) -> tuple[inspect.Type, dict[str, str]]:
     return option, facts
 
 
-def what_is_allowed(option: inspect.Type) -> tuple[str, str]:  # noqa: PLR0911 - one return for each kind of option
+def what_is_allowed(option: inspect.Type) -> tuple[str, str]:
     """Say what an option takes: what kind of value ("integer"), and which of them ("from 1 to 8")."""
     bare, facts = bare_type(option)
     match bare:

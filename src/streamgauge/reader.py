@@ -26,6 +26,8 @@ class Reader:
         self.metrics = metrics
         self._store, self._book, self._settle = store, book, settle
         self._threads = ThreadPoolExecutor(2, "store-reader")
+        # apart, so that a page or a metric does not wait for somebody's long SELECT
+        self._query_threads = ThreadPoolExecutor(2, "store-query")
 
     def metric(self, name: str) -> Metric:
         """Give a metric by its name."""
@@ -59,9 +61,15 @@ class Reader:
 
     async def extent(self, metric: Metric) -> tuple[int, int] | None:
         """Give the first and last bucket of a metric, in seconds; None where it has none."""
-        stored = await self.in_thread(lambda: self._store.extent(metric.name))
+        begun = self._book.begin_read()
+        try:
+            stored = await self.in_thread(lambda: self._store.extent(metric.name))
+            self._settle()
+            memory = self._book.memory(metric.name, begun)
+        finally:
+            self._book.end_read(begun)
         ends = list(stored or ())
-        for part in self._book.memory(metric.name, 0):
+        for part in memory:
             ends += [int(part.bucket.min()), int(part.bucket.max())]
         return (min(ends), max(ends)) if ends else None
 
@@ -69,6 +77,11 @@ class Reader:
         """Run a call that blocks beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    async def in_query_thread(self, call: Callable[[], T]) -> T:
+        """Run a call that may block for seconds beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._query_threads, call)
+
     def close(self) -> None:
         """Let go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._query_threads.shutdown(wait=False, cancel_futures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from streamgauge.journals.lock import lock_folder
 from streamgauge.store import Table
 
 ADDRESS_FILE: Final = "address"
+LOCK_FILE: Final = "lock"
 TIMEOUT_S: Final = 30.0
 
 
@@ -21,16 +23,53 @@ class RemoteError(StreamgaugeError):
     """A server could not be asked, or would not answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is: `http://host:port`, or what stands before `/api` where it is behind a proxy."""
+
+    url: str
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read an address as people write it, `localhost:4000` too. Raises RemoteError."""
+        url = (text if "://" in text else f"http://{text}").rstrip("/")
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is no number, or brackets that do not close
+            usable = False
+        if not usable or parts.query or parts.fragment or " " in url:
+            raise RemoteError(f"--url: expected something like http://localhost:4000, got {text[:200]!r}")
+        return cls(url)
+
+    @property
+    def path(self) -> str:
+        """What stands before the API's own paths."""
+        return urlsplit(self.url).path
+
+    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        """Give a connection, which opens when it is used."""
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname or "", parts.port, timeout=timeout_s)
+
+
+class _Rows(msgspec.Struct):
+    columns: list[str]
+    rows: list[list[Any]]
+    truncated: bool = False
+
+
 class Remote:
     """A running server's API."""
 
     def __init__(self, url: str) -> None:
-        self._url = url if "//" in url else f"http://{url}"
+        self._address = Address.read(url)
 
     @classmethod
     def owner_of(cls, data: Path) -> Self | None:
         """Give the server that owns a data folder; None where none does."""
-        if not data.is_dir():
+        if not (data / LOCK_FILE).exists():  # taking the lock would make the file, in whatever folder that is
             return None
         try:
             lock_folder(data).release()
@@ -43,21 +82,39 @@ class Remote:
 
     def query(self, sql: str) -> Table:
         """Answer one SELECT."""
-        answer = self._post("/api/query", {"sql": sql})
-        return Table(columns=answer["columns"], rows=answer["rows"], truncated=answer["truncated"])
-
-    def _post(self, path: str, body: object) -> Any:
-        parts = urlsplit(self._url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "localhost", parts.port, timeout=TIMEOUT_S)
+        status, text = self._post("/api/query", {"sql": sql})
         try:
-            connection.request("POST", path, msgspec.json.encode(body), {"Content-Type": "application/json"})
+            if status == http.client.OK:
+                answer = msgspec.json.decode(text, type=_Rows)
+                return Table(columns=answer.columns, rows=answer.rows, truncated=answer.truncated)
+        except msgspec.DecodeError as exc:
+            raise RemoteError(f"{self._address.url} is no Streamgauge server: {exc}") from exc
+        raise RemoteError(f"{self._address.url} answered {status}: {detail_of(text)}")
+
+    def _post(self, path: str, body: object) -> tuple[int, bytes]:
+        connection = self._address.connect(TIMEOUT_S)
+        headers = {"Content-Type": "application/json"}
+        try:
+            connection.request("POST", self._address.path + path, msgspec.json.encode(body), headers)
             response = connection.getresponse()
-            answer = msgspec.json.decode(response.read())
-        except (OSError, http.client.HTTPException, msgspec.DecodeError) as exc:
-            raise RemoteError(f"{self._url} cannot be asked: {exc}") from exc
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as exc:
+            raise RemoteError(unreachable(self._address, exc)) from exc
         finally:
             connection.close()
-        if response.status != 200:
-            raise RemoteError(f"{self._url} answered {response.status}: {answer.get('detail', answer)}")
-        return answer
+
+
+def unreachable(address: Address, error: Exception) -> str:
+    """Say that a server cannot be talked to, and why."""
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return f"{address.url} cannot be reached: {why}; is a server running there?"
+
+
+def detail_of(text: bytes) -> str:
+    """Give what an answer that is an error says, in one line, whoever sent it."""
+    try:
+        answer = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = None
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return " ".join(str(detail or text[:200].decode(errors="replace")).split())

@@ -1,51 +1,39 @@
-"""Sends files of events to a server: NDJSON or CSV, plain or compressed, with its fields named as they are."""
+"""Sends files of events to a server, with their fields named as they are. How files are read is in `event_files`."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import http.client
-import io
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Any, Final, cast
-from urllib.parse import urlencode, urlsplit
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
-import zstandard
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.event import RESERVED, FieldMapping
-from streamgauge.events.clock import parse_timestamp
+from streamgauge.event_files import STANDARD_INPUT, UnreadableFile, lines_of
+from streamgauge.events.clock import parse_column, parse_timestamp
+from streamgauge.events.limits import LIKELY_TYPE_FIELDS
+from streamgauge.remote import Address, RemoteError, detail_of, unreachable
 
 LINES_A_REQUEST: Final = 1000
 BYTES_A_REQUEST: Final = 1024 * 1024
+TICK_S: Final = 0.1  # with a speed, events this near to each other go together
+TIMEOUT_S: Final = 60.0
 PATIENCE_S: Final = 60.0
-STANDARD_INPUT: Final = "-"
+LONGEST_WAIT_S: Final = 30.0
+IDLE_S: Final = 5.0  # a connection unused for longer may have been closed by the server
+MOST_ERRORS: Final = 10
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ACCEPTED, UNPROCESSABLE = 202, 422
+NO_ROOM: Final = (429, 503)
 
 
 class ReplayError(StreamgaugeError):
     """A file could not be sent."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of what was sent. first_ms, last_ms: the range of its times."""
-
-    accepted: int = 0
-    rejected: int = 0
-    errors: list[str] = field(default_factory=list)
-    first_ms: int | None = None
-    last_ms: int | None = None
-
-    def cover(self, time_ms: int) -> None:
-        """Widen the range."""
-        self.first_ms = time_ms if self.first_ms is None else min(self.first_ms, time_ms)
-        self.last_ms = time_ms if self.last_ms is None else max(self.last_ms, time_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,209 +43,317 @@ class Pace:
     speed: float = 0.0
     shift_to_now: bool = False
 
-
-def open_file(name: str) -> IO[bytes]:
-    """Open a file of events; `-` is standard input; .gz and .zst are inflated."""
-    if name == STANDARD_INPUT:
-        return sys.stdin.buffer
-    try:
-        if name.endswith(".gz"):
-            return cast("IO[bytes]", gzip.open(name, "rb"))
-        raw = Path(name).open("rb")  # noqa: SIM115  given to the caller, who closes it
-    except OSError as exc:
-        raise ReplayError(f"{name}: {exc.strerror}") from exc
-    if name.endswith(".zst"):
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))
-    return raw
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.speed < float("inf"):
+            raise ReplayError(
+                f"--speed: expected 0 or more, got {self.speed:g}; 1 is as fast as it happened, 0 as fast as possible"
+            )
 
 
-def lines_of(name: str, file: IO[bytes]) -> Iterator[bytes]:
-    """Give a file's events as lines of JSON, each with its newline."""
-    if ".csv" in Path(name).suffixes:
-        yield from _csv_lines(file)
-        return
-    for line in file:
-        if line.strip():
-            yield line if line.endswith(b"\n") else line + b"\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What a replay takes for the time. now_us: microseconds since 1970; the others in seconds."""
+
+    now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
-def _csv_lines(file: IO[bytes]) -> Iterator[bytes]:
-    encode = msgspec.json.Encoder().encode
-    for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")):
-        event = {name: _cell(text) for name, text in row.items() if name and text not in {None, ""}}
-        yield encode(event) + b"\n"
+@dataclass(slots=True)
+class Outcome:
+    """What became of what was sent. errors: the first few. first_us, last_us: the range of the accepted events' times."""
+
+    sent: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    errors: list[str] = field(default_factory=list)
+    first_us: int | None = None
+    last_us: int | None = None
+
+    def cover(self, time_us: int) -> None:
+        """Widen the range."""
+        self.first_us = time_us if self.first_us is None else min(self.first_us, time_us)
+        self.last_us = time_us if self.last_us is None else max(self.last_us, time_us)
+
+    def skip(self, problem: str) -> None:
+        """Count what could not even be sent."""
+        self.rejected += 1
+        self.complain(problem)
+
+    def complain(self, problem: str) -> None:
+        """Keep the first few problems."""
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(problem)
 
 
-def _cell(text: str) -> Any:
-    """Take a cell for a number or a truth value where it is written as one."""
-    if text in {"true", "false"}:
-        return text == "true"
-    if text[:1] in "-0123456789" and not (text[:1] == "0" and text[1:2].isdigit()):
-        try:
-            return int(text) if text.lstrip("-").isdigit() and len(text) < 19 else float(text)
-        except ValueError:
-            return text
-    return text
+@dataclass(slots=True)
+class _Body:
+    """Events of one request. at_us: their times, None where there is none that can be read."""
+
+    lines: list[bytes]
+    at_us: list[int | None]
+    unread: frozenset[int] = frozenset()  # where there is a time, but it cannot be read
+
+
+class _Refused(msgspec.Struct):
+    index: int
+    error: str
+
+
+class _Receipt(msgspec.Struct):
+    accepted: int
+    rejected: int = 0
+    errors: list[_Refused] = []
 
 
 def replay(
-    names: list[str],
+    names: Sequence[str],
     url: str,
     *,
     mapping: FieldMapping,
-    pace: Pace,
-    progress: Callable[[int], None] = lambda bytes_sent: None,
+    pace: Pace | None = None,
+    clock: Clock | None = None,
+    progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Outcome:
-    """Send files, one behind the other; raises ReplayError with what the server said where it takes none of it."""
-    outcome = Outcome()
-    shift_ms = _shift(names, mapping) if pace.shift_to_now else 0
-    sender = _Sender(url, mapping)
-    clock = _Clock(pace.speed)
+    """Send files, one behind the other.
+
+    progress: told of the bytes read of the files, as they are on the disk.
+    Raises ReplayError or UnreadableFile, which say what was accepted before, and RemoteError for a bad address.
+    """
+    pace, clock = pace or Pace(), clock or Clock()
+    address, outcome = Address.read(url), Outcome()
+    times = _Times(mapping, clock)
+    shift_us = _shift(names, mapping, times, clock) if pace.shift_to_now else 0
+    schedule = _Schedule(pace.speed, clock)
+    sender = _Sender(address, mapping, clock)
     try:
         for name in names:
-            with open_file(name) as file:
-                for body in _bodies(lines_of(name, file)):
-                    times = _times(body, mapping)
-                    moved = _move(body, mapping, shift_ms) if shift_ms else body
-                    for moment in times:
-                        outcome.cover(moment + shift_ms)
-                    clock.wait_for(times)
-                    sender.send(moved, outcome)
-                    progress(len(body))
+            lines = lines_of(name, as_text={mapping.type}, skipped=outcome.skip, read=progress)
+            for body in times.bodies(lines):
+                for part in schedule.parts(body):
+                    _send(sender, _moved(part, mapping, shift_us), outcome, clock)
+    except (ReplayError, UnreadableFile) as exc:
+        if outcome.accepted:
+            raise ReplayError(f"{exc}; {outcome.accepted:,} events had been accepted before") from exc
+        raise
     finally:
         sender.close()
     return outcome
 
 
-def _bodies(lines: Iterator[bytes]) -> Iterator[bytes]:
-    waiting: list[bytes] = []
-    size = 0
-    for line in lines:
-        if waiting and (len(waiting) >= LINES_A_REQUEST or size + len(line) > BYTES_A_REQUEST):
-            yield b"".join(waiting)
-            waiting, size = [], 0
-        waiting.append(line)
-        size += len(line)
-    if waiting:
-        yield b"".join(waiting)
+def _send(sender: _Sender, body: _Body, outcome: Outcome, clock: Clock) -> None:
+    receipt = sender.send(b"".join(body.lines))
+    refused = {problem.index for problem in receipt.errors}
+    for problem in receipt.errors:
+        outcome.complain(f"event {outcome.sent + problem.index + 1}: {problem.error}")
+    outcome.sent += len(body.lines)
+    outcome.accepted += receipt.accepted
+    outcome.rejected += receipt.rejected
+    if not outcome.accepted and receipt.rejected:
+        raise ReplayError(_nothing_accepted(outcome, sender.mapping, body.lines[0]))
+    if receipt.accepted:
+        for place, at_us in enumerate(body.at_us):
+            if place not in refused and place not in body.unread:
+                outcome.cover(clock.now_us() if at_us is None else at_us)
 
 
-def _times(body: bytes, mapping: FieldMapping) -> list[int]:
-    """Give the first, the last, the earliest and the latest time of a body, in milliseconds, where it has any."""
-    stamp: Any = msgspec.defstruct(
-        "Stamp", [("timestamp", str | int | float | None, None)], rename={"timestamp": mapping.timestamp}
-    )
-    try:
-        found = [row.timestamp for row in msgspec.json.Decoder(stamp).decode_lines(body)]
-        moments = [parse_timestamp(value) // 1000 for value in found if value is not None]
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-        return []  # the server will say what is wrong with which line
-    return [min(moments), max(moments)] if moments else []
+class _Times:
+    """Puts lines together to bodies, and reads their times."""
+
+    def __init__(self, mapping: FieldMapping, clock: Clock) -> None:
+        stamp: Any = msgspec.defstruct(
+            "Stamp",
+            [("timestamp", str | int | float | None, None)],
+            rename={"timestamp": mapping.timestamp},
+        )
+        self._decoder: Any = msgspec.json.Decoder(stamp)
+
+    def bodies(self, lines: Iterator[bytes]) -> Iterator[_Body]:
+        """Cut a file's lines into what is sent at once."""
+        waiting: list[bytes] = []
+        size = 0
+        for line in lines:
+            if waiting and (len(waiting) >= LINES_A_REQUEST or size + len(line) > BYTES_A_REQUEST):
+                yield self._body(waiting)
+                waiting, size = [], 0
+            waiting.append(line)
+            size += len(line)
+        if waiting:
+            yield self._body(waiting)
+
+    def _body(self, lines: list[bytes]) -> _Body:
+        try:
+            stamps = [row.timestamp for row in self._decoder.decode_lines(b"".join(lines))]
+            if len(stamps) == len(lines) and None not in stamps:
+                return _Body(lines, parse_column(stamps, 0).tolist())
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            pass  # one by one then, so that the bad ones do not cost the others their times
+        at_us: list[int | None] = []
+        unread = set()
+        for place, line in enumerate(lines):
+            try:
+                stamp = self._decoder.decode(line).timestamp
+                at_us.append(None if stamp is None else parse_timestamp(stamp))
+            except (msgspec.DecodeError, UnicodeDecodeError, ValueError):  # the server will say what is wrong
+                at_us.append(None)
+                unread.add(place)
+        return _Body(lines, at_us, frozenset(unread))
 
 
-def _shift(names: list[str], mapping: FieldMapping) -> int:
-    latest: int | None = None
-    for name in names:
-        if name == STANDARD_INPUT:
-            raise ReplayError("--shift-to-now: standard input cannot be read twice; give a file")
-        with open_file(name) as file:
-            for body in _bodies(lines_of(name, file)):
-                latest = max([*_times(body, mapping), latest if latest is not None else -(2**62)])
-    return 0 if latest is None else time.time_ns() // 1_000_000 - latest
+def _shift(names: Sequence[str], mapping: FieldMapping, times: _Times, clock: Clock) -> int:
+    """Give how far the last event of all files is from now, in microseconds."""
+    if STANDARD_INPUT in names:
+        raise ReplayError("--shift-to-now: standard input cannot be read twice; give a file")
+    bodies = (body for name in names for body in times.bodies(lines_of(name, as_text={mapping.type})))
+    latest = max((at for body in bodies for at in body.at_us if at is not None), default=None)
+    return 0 if latest is None else clock.now_us() - latest
 
 
-def _move(body: bytes, mapping: FieldMapping, shift_ms: int) -> bytes:
-    events = [msgspec.json.decode(line) for line in body.splitlines()]
-    for event in events:
-        if isinstance(event, dict) and event.get(mapping.timestamp) is not None:
-            event[mapping.timestamp] = parse_timestamp(event[mapping.timestamp]) // 1000 + shift_ms
-    return msgspec.json.Encoder().encode_lines(events)
+def _moved(body: _Body, mapping: FieldMapping, shift_us: int) -> _Body:
+    if not shift_us:
+        return body
+    lines = [_moved_line(*pair, mapping, shift_us) for pair in zip(body.lines, body.at_us, strict=True)]
+    at_us = [None if at is None else at + shift_us for at in body.at_us]
+    return _Body(lines, at_us, body.unread)
 
 
-class _Clock:
+def _moved_line(line: bytes, at_us: int | None, mapping: FieldMapping, shift_us: int) -> bytes:
+    if at_us is None:
+        return line
+    event = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    moment = EPOCH + timedelta(microseconds=at_us + shift_us)
+    event[mapping.timestamp] = msgspec.Raw(msgspec.json.encode(moment))
+    return msgspec.json.encode(event) + b"\n"
+
+
+class _Schedule:
     """Keeps events as far apart as they were, divided by the speed."""
 
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
+    def __init__(self, speed: float, clock: Clock) -> None:
+        self._speed, self._clock = speed, clock
         self._begun: tuple[float, int] | None = None
 
-    def wait_for(self, times: list[int]) -> None:
-        if self._speed <= 0 or not times:
+    def parts(self, body: _Body) -> Iterator[_Body]:
+        """Give a body in parts, each when it is due."""
+        if self._speed <= 0:
+            yield body
+            return
+        for start, end in self._cuts(body.at_us):
+            self._wait(next((at for at in body.at_us[start:end] if at is not None), None))
+            unread = frozenset(place - start for place in body.unread if start <= place < end)
+            yield _Body(body.lines[start:end], body.at_us[start:end], unread)
+
+    def _cuts(self, at_us: Sequence[int | None]) -> Iterator[tuple[int, int]]:
+        step_us = TICK_S * self._speed * 1e6
+        start, since = 0, None
+        for place, at in enumerate(at_us):
+            if at is None:
+                continue
+            if since is not None and at - since >= step_us:
+                yield start, place
+                start, since = place, at
+            elif since is None:
+                since = at
+        yield start, len(at_us)
+
+    def _wait(self, at_us: int | None) -> None:
+        if at_us is None:
             return
         if self._begun is None:
-            self._begun = (time.monotonic(), times[0])
-        due = self._begun[0] + (times[-1] - self._begun[1]) / 1000.0 / self._speed
-        time.sleep(max(0.0, due - time.monotonic()))
+            self._begun = (self._clock.monotonic(), at_us)
+        due = self._begun[0] + (at_us - self._begun[1]) / 1e6 / self._speed
+        wait_s = due - self._clock.monotonic()
+        if wait_s > 0:
+            self._clock.sleep(wait_s)
 
 
 class _Sender:
     """Sends bodies over one connection; waits and tries again while the server has no room."""
 
-    def __init__(self, url: str, mapping: FieldMapping) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ReplayError(f"--url: expected something like http://localhost:4000, got {url!r}")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=PATIENCE_S)
-        self._url = url
+    def __init__(self, address: Address, mapping: FieldMapping, clock: Clock) -> None:
+        self.mapping = mapping
+        self._address, self._clock = address, clock
+        self._connection = address.connect(TIMEOUT_S)
+        self._used_at = clock.monotonic()
         fields = msgspec.to_builtins(mapping)
-        self._path = "/api/events" + (f"?{urlencode(fields)}" if fields else "")
+        self._path = f"{address.path}/api/events" + (f"?{urlencode(fields)}" if fields else "")
 
-    def send(self, body: bytes, outcome: Outcome) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+    def send(self, body: bytes) -> _Receipt:
+        deadline = self._clock.monotonic() + PATIENCE_S
         while True:
-            status, headers, answer = self._post(body)
-            if status != 503 or time.monotonic() > deadline:
+            status, headers, text = self._post(body)
+            if status not in NO_ROOM or self._clock.monotonic() >= deadline:
                 break
-            time.sleep(min(5.0, float(headers.get("retry-after", "1"))))
-        if status not in {202, 422}:
-            raise ReplayError(f"{self._url} answered {status}: {answer.get('detail', answer)}")
-        position = outcome.accepted + outcome.rejected
-        outcome.accepted += answer["accepted"]
-        outcome.rejected += answer.get("rejected", 0)
-        for problem in answer.get("errors", ())[: max(0, 10 - len(outcome.errors))]:
-            outcome.errors.append(f"event {position + problem['index'] + 1}: {problem['error']}")
-        if status == 422 and not outcome.accepted:
-            raise ReplayError(_nothing_accepted(outcome))
+            self._clock.sleep(_wait_of(headers.get("retry-after", "")))
+        if status not in {ACCEPTED, UNPROCESSABLE}:
+            raise ReplayError(f"{self._address.url} answered {status}: {detail_of(text)}")
+        try:
+            return msgspec.json.decode(text, type=_Receipt)
+        except msgspec.DecodeError as exc:
+            raise ReplayError(f"{self._address.url} is no Streamgauge server: {exc}") from exc
 
-    def _post(self, body: bytes) -> tuple[int, Mapping[str, str], dict[str, Any]]:
+    def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        if self._clock.monotonic() - self._used_at > IDLE_S:
+            self._connection.close()  # a request on it would be lost; it opens again by itself
+        try:
+            if self._connection.sock is None:
+                self._connection.connect()
+        except (OSError, http.client.HTTPException) as exc:
+            raise ReplayError(unreachable(self._address, exc)) from exc
         try:
             self._connection.request("POST", self._path, body, {"Content-Type": "application/x-ndjson"})
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as exc:
-            raise ReplayError(f"{self._url} cannot be reached: {exc}; is the server running there?") from exc
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        try:
-            answer = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            answer = {"detail": text[:200].decode(errors="replace")}
-        return response.status, headers, answer if isinstance(answer, dict) else {}
+            lost = f"whether the last {body.count(b'\n'):,} events were accepted is not known"
+            raise ReplayError(f"{self._address.url}: the connection broke: {exc}; {lost}") from exc
+        self._used_at = self._clock.monotonic()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, text
 
     def close(self) -> None:
         self._connection.close()
 
 
-def _nothing_accepted(outcome: Outcome) -> str:
-    lines = "\n  ".join(outcome.errors[:5])
+def _wait_of(retry_after: str) -> float:
+    """Read `Retry-After` in seconds; where it is a date (RFC 9110, 10.2.3) or nothing, a second has to do."""
+    return min(LONGEST_WAIT_S, float(retry_after)) if retry_after.isascii() and retry_after.isdigit() else 1.0
+
+
+def _nothing_accepted(outcome: Outcome, mapping: FieldMapping, line: bytes) -> str:
+    problems = "\n  ".join(outcome.errors[:5])
     options = ", ".join(f"--{name.replace('_', '-')}" for name in RESERVED)
-    return f"no event was accepted:\n  {lines}\nName the file's own fields with {options}."
+    return f"no event was accepted:\n  {problems}\n{_fields_of(line, mapping)}Say which field is which with {options}."
+
+
+def _fields_of(line: bytes, mapping: FieldMapping) -> str:
+    """Say which fields an event has, and which of them looks like its type."""
+    try:
+        event = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    names = ", ".join(f"`{name}`" for name in list(event)[:20])
+    likely = next((name for name in LIKELY_TYPE_FIELDS if isinstance(event.get(name), str)), None)
+    hint = f"Try --type {likely}. " if likely and not event.get(mapping.type) else ""
+    return f"The first event has the fields {names or '(none)'}. {hint}"
 
 
 def page_address(url: str, outcome: Outcome) -> str:
     """Give the address of the page that shows what was sent."""
-    base = (url if "//" in url else f"http://{url}").rstrip("/")
-    if outcome.first_ms is None or outcome.last_ms is None:
+    base = Address.read(url).url
+    if outcome.first_us is None or outcome.last_us is None:
         return f"{base}/"
-    return f"{base}/?from={outcome.first_ms}&to={outcome.last_ms + 1000}"
+    return f"{base}/?from={outcome.first_us // 1000}&to={outcome.last_us // 1000 + 1000}"
 
 
 def describe_range(outcome: Outcome) -> str:
-    """Say in words which times were sent."""
-    if outcome.first_ms is None or outcome.last_ms is None:
-        return "now"
+    """Say in words which times were sent; nothing where nothing was."""
+    if outcome.first_us is None or outcome.last_us is None:
+        return ""
     first, last = (
-        datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        for ms in (outcome.first_ms, outcome.last_ms)
+        (EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%d %H:%M:%S")
+        for at in (outcome.first_us, outcome.last_us)
     )
     return f"{first} to {last} UTC"
+
+
+__all__ = ["Clock", "Outcome", "Pace", "RemoteError", "ReplayError", "describe_range", "page_address", "replay"]

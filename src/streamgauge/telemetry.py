@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    BucketSpan,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    NativeHistogram,
+    Sample,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from streamgauge.aggregates.quantiles import OFFSET, SCALE
+from streamgauge.distribution import BOUNDS_S, Distribution
 from streamgauge.epoch import EpochBook
 from streamgauge.ledger import Ledger
 from streamgauge.live.hub import Hub
+from streamgauge.live.pulse import SourceNote
 from streamgauge.metric import SeriesLimit
 from streamgauge.pipeline import Consumer, Producer, ProducerConsumer
 
+OPENMETRICS_WITH_NATIVE: Final = 2
+DURATIONS: Final[Mapping[str, str]] = {
+    "streamgauge_ingest_duration_seconds": "From a request's first byte to its answer.",
+    "streamgauge_processing_duration_seconds": "From an event's arrival until it is counted.",
+    "streamgauge_end_to_end_seconds": "From the arrival of an update's oldest event until it was sent to viewers.",
+    "streamgauge_store_write_seconds": "Committing one epoch.",
+}
 OUTCOMES = ("stored", "filtered", "duplicate", "dead_lettered", "rejected")
 
 
@@ -34,7 +53,12 @@ class ServerCollector(Collector):
         hub: Hub,
         store_bytes: Callable[[], int],
         journal_bytes: Callable[[], int],
+        notes: Mapping[str, SourceNote],
+        answers: Mapping[str, Mapping[int, int]],
+        durations: Mapping[str, Callable[[], Iterable[Distribution]]],
+        native: bool = False,
     ) -> None:
+        self._notes, self._answers, self._durations, self._native = notes, answers, durations, native
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
         self._store_bytes, self._journal_bytes = store_bytes, journal_bytes
@@ -43,6 +67,9 @@ class ServerCollector(Collector):
         """Give every metric."""
         yield InfoMetricFamily("streamgauge_build", "The version that runs.", {"version": self._version})
         yield from self._events()
+        yield from self._sources()
+        for name, distributions in self._durations.items():
+            yield _histogram(name, DURATIONS[name], distributions(), native=self._native)
         yield from self._pipeline()
         yield _gauge("streamgauge_store_bytes", "Room that the store takes on disk.", self._store_bytes())
         yield _gauge(
@@ -52,6 +79,9 @@ class ServerCollector(Collector):
         yield _counter("streamgauge_dashboard_mounts", "Dashboards that were opened.", self._hub.joins)
         yield _counter(
             "streamgauge_diffs_encoded", "Diffs encoded, each once for all of its viewers.", self._hub.encoded
+        )
+        yield _counter(
+            "streamgauge_viewer_bytes_sent", "Bytes of diffs sent to viewers.", self._hub.bytes_sent
         )
         yield _counter("streamgauge_viewers_skipped", "Diffs a viewer was too slow for.", self._hub.skipped)
         series = GaugeMetricFamily("streamgauge_series", "Series that are live.", labels=["metric"])
@@ -84,6 +114,21 @@ class ServerCollector(Collector):
                 outcome.add_metric([source, name], getattr(counts, name))
         yield from (received, outcome, pending, refused)
 
+    def _sources(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "streamgauge_ingest_requests", "Requests answered.", labels=["source", "code"]
+        )
+        for source, codes in self._answers.items():
+            for code, count in sorted(codes.items()):
+                requests.add_metric([source, str(code)], count)
+        watermark = GaugeMetricFamily(
+            "streamgauge_watermark_timestamp_seconds", "The latest event time received.", labels=["source"]
+        )
+        for source, note in self._notes.items():
+            if note.watermark_us:
+                watermark.add_metric([source], note.watermark_us / 1e6)
+        yield from (requests, watermark)
+
     def _pipeline(self) -> Iterable[Metric]:
         kinds: list[tuple[Any, Callable[[Any], float]]] = [
             (GaugeMetricFamily("streamgauge_stage_buffer_events", "Events that wait in a stage.", labels=["stage"]), lambda s: s.buffered),
@@ -113,14 +158,56 @@ def _counter(name: str, text: str, value: float) -> Metric:
     return family
 
 
-class Exposition:
-    """A registry of the server's own, and the text of it."""
+def _histogram(name: str, text: str, distributions: Iterable[Distribution], *, native: bool) -> Metric:
+    """Give a histogram with classic buckets; with `native`, an exponential one (schema 5) beside them."""
+    snapshots = [one.snapshot() for one in distributions]
+    counts = [sum(one.cumulative[place] for one in snapshots) for place in range(len(BOUNDS_S))]
+    count, total = sum(one.count for one in snapshots), sum(one.total_s for one in snapshots)
+    buckets = [(str(bound), float(n)) for bound, n in zip(BOUNDS_S, counts, strict=True)]
+    family = HistogramMetricFamily(name, text)
+    family.add_metric([], [*buckets, ("+Inf", float(count))], total)
+    if native:
+        cells: dict[int, int] = {}
+        for one in snapshots:
+            for key, number in one.cells.items():
+                cells[key] = cells.get(key, 0) + number
+        family.samples.append(Sample(name, {}, 0.0, native_histogram=_native(cells, count, total)))
+    return family
 
-    def __init__(self, collector: Collector) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(collector)
+
+def _native(cells: Mapping[int, int], count: int, total: float) -> NativeHistogram:
+    """Give cells as Prometheus lays them out: runs of buckets, each count as the difference to the one before.
+
+    Prometheus numbers a bucket by its upper bound, OpenTelemetry by its lower one: their indexes differ by one.
+    """
+    indexes = sorted(key - OFFSET + 1 for key in cells if key > 0)
+    spans: list[BucketSpan] = []
+    deltas: list[int] = []
+    before_index, before_count = 0, 0
+    for index in indexes:
+        number = cells[index + OFFSET - 1]
+        if spans and index == before_index + 1:
+            spans[-1] = BucketSpan(spans[-1].offset, spans[-1].length + 1)
+        else:
+            spans.append(BucketSpan(index - (before_index + 1 if spans else 0), 1))
+        deltas.append(number - before_count)
+        before_index, before_count = index, number
+    return NativeHistogram(
+        count, total, SCALE, 0.0, cells.get(0, 0), spans or None, None, deltas or None, None
+    )
+
+
+class Exposition:
+    """Registries of the server's own, and the text of them. native: a collector that gives native histograms too."""
+
+    def __init__(self, collector: Collector, native: Collector) -> None:
+        self._classic, self._native = (CollectorRegistry(auto_describe=False) for _ in range(2))
+        self._classic.register(collector)
+        self._native.register(native)
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
         """Give the text in the format that is accepted, and its content type."""
         encoder, kind = choose_encoder(accept)
-        return encoder(self.registry), kind
+        version = re.search(r"openmetrics-text; version=(\d+)", kind)
+        native = version is not None and int(version[1]) >= OPENMETRICS_WITH_NATIVE
+        return encoder(self._native if native else self._classic), kind

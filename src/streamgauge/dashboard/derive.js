@@ -80,19 +80,33 @@ export function stackOrder(before, state) {
 /**
  * A colour for each label. It sticks to the label: the same one everywhere and from one visit to the next,
  * unless two that are shown together want the same; then the later one takes the next that is free.
- * @param {string[]} labels
- * @returns {Map<string, number>} slots 1..6; more labels than slots share them
+ * @param {readonly string[]} labels
+ * @param {ReadonlyMap<string, number>} [before] what was given out: labels that are still there keep it
+ * @returns {ReadonlyMap<string, number>} slots 1..6; more labels than slots share them
  */
-export function colourSlots(labels) {
+export function colourSlots(labels, before = new Map()) {
+  if (labels.length === before.size && labels.every((label) => before.has(label))) return before;
+  /** @type {Map<string, number>} */
   const slots = new Map();
-  const taken = new Set();
+  for (const label of labels) if (before.has(label)) slots.set(label, Number(before.get(label)));
+  const taken = new Set(slots.values());
   for (const label of [...labels].sort()) {
+    if (slots.has(label)) continue;
     let slot = hash(label) % SLOTS;
-    for (let tries = 0; tries < SLOTS && taken.has(slot); tries += 1) slot = (slot + 1) % SLOTS;
-    taken.add(slot);
+    for (let tries = 0; tries < SLOTS && taken.has(slot + 1); tries += 1) slot = (slot + 1) % SLOTS;
+    taken.add(slot + 1);
     slots.set(label, slot + 1);
   }
   return slots;
+}
+
+/** The types that have a colour of their own: those of the chart, or, filtered, those that it had before.
+ * @param {State} state @returns {string[]} */
+export function labelled(state) {
+  const charted = Object.keys(state.type_series).filter((type) => Object.hasOwn(state.types, type) && type !== OTHER);
+  if (state.filter === undefined) return charted;
+  const common = ranked(state).filter((row) => !row.other).map(({ type }) => type);
+  return [...new Set([...charted, ...common])].slice(0, SLOTS);
 }
 
 /** FNV-1a, 32 bit. @param {string} text */
@@ -109,7 +123,9 @@ function hash(text) {
  */
 export function ranked(state) {
   const rows = Object.entries(state.types).map(([type, one]) => ({ type, ...one, other: one.other === true }));
-  const all = state.totals.events.count || rows.reduce((sum, row) => sum + row.count, 0) || 1;
+  // a filter does not reach the types, so their sum is all that there is to compare with
+  const inRange = state.filter === undefined ? state.totals.events.count : null;
+  const all = inRange || rows.reduce((sum, row) => sum + row.count, 0) || 1;
   const most = rows.reduce((max, row) => (row.other ? max : Math.max(max, row.count)), 0) || 1;
   rows.sort((a, b) => Number(a.other) - Number(b.other) || b.count - a.count || (a.type < b.type ? -1 : 1));
   return rows.map(({ type, count, avg, other }) => {
@@ -125,6 +141,12 @@ export const FATES = Object.freeze(
 /** Received minus all fates: 0 when every event is accounted for. @param {import("./types.js").LedgerCounts} ledger */
 export function unaccounted(ledger) {
   return ledger.received - FATES.reduce((sum, fate) => sum + ledger[fate], 0);
+}
+
+/** The share of what was received that came to nothing; null before anything came.
+ * @param {import("./types.js").LedgerCounts} ledger */
+export function failedShare({ received, rejected, dead_lettered: deadLettered }) {
+  return received === 0 ? null : (rejected + deadLettered) / received;
 }
 
 /** @param {Column | undefined} column @returns {number | null} the newest value there is */

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * How numbers and times are written, everywhere on the page. Pure; nothing here touches the document.
+ * How numbers are written, everywhere on the page; times are in times.js. Pure; nothing here touches the document.
  * Null is always an en dash and zero is always "0": they never share a look.
  */
 
@@ -10,12 +10,6 @@ const PREFIXES = ["", "k", "M", "G", "T", "P"];
 const SMALL = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
 const THOUSANDTHS = new Intl.NumberFormat("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 });
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const MINUTE = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const DAY_YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
-
-const DAY_MS = 86_400_000;
 
 /** Three significant digits with an SI prefix: 284, 12.4k, 1.02M. @param {number | null | undefined} value */
 export function compact(value) {
@@ -71,6 +65,22 @@ export function rate(value) {
   return text === NOTHING ? text : `${text}/s`;
 }
 
+/**
+ * How a number compares with an earlier one: arrow, sign and percent. "new" where there was nothing before, an en
+ * dash where nothing is still nothing; null where one of the two is unknown.
+ * @param {number | null | undefined} value @param {number | null | undefined} before @returns {string | null}
+ */
+export function delta(value, before) {
+  if (value === null || value === undefined || before === null || before === undefined) return null;
+  if (before === 0) return value === 0 ? NOTHING : "new";
+  const change = ((value - before) / Math.abs(before)) * 100;
+  const size = Math.abs(change);
+  if (size < 0.05) return "± 0%";
+  const arrow = change > 0 ? "▲ +" : "▼ −";
+  if (size >= 999.5) return `${arrow}${compact(Math.round(size / 100))}×`;
+  return `${arrow}${size < 9.95 ? size.toFixed(1) : size.toFixed(0)}%`;
+}
+
 /** A ratio as a percentage: 0.02%, <0.01%, 12.4%. @param {number | null | undefined} ratio */
 export function percent(ratio) {
   if (ratio === null || ratio === undefined || !Number.isFinite(ratio)) return NOTHING;
@@ -81,7 +91,8 @@ export function percent(ratio) {
   return `${value >= 10 ? value.toFixed(1) : value.toFixed(2)}%`;
 }
 
-/** Milliseconds in the unit that suits: 850 µs, 12.4 ms, 3.2 s, 4 min 10 s. @param {number | null | undefined} ms */
+/** Milliseconds in the unit that suits: 850 µs, 12.4 ms, 3.2 s, 4 min 10 s.
+ * @param {number | null | undefined} ms @returns {string} */
 export function duration(ms) {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return NOTHING;
   if (ms === 0) return "0 ms";
@@ -100,45 +111,6 @@ export function duration(ms) {
 /** Seconds to one decimal, as the lag beside the connection dot: 0.4 s. @param {number} ms */
 export function lag(ms) {
   return ms < 9_950 ? `${(ms / 1000).toFixed(1)} s` : duration(ms);
-}
-
-/** The time of day in the viewer's zone: 14:03:22. @param {number} ms */
-export function clock(ms) {
-  return CLOCK.format(ms);
-}
-
-/** The day and the time of day; the year only where it is not this one. @param {number} ms @param {number} now */
-export function moment(ms, now) {
-  const sameYear = new Date(ms).getFullYear() === new Date(now).getFullYear();
-  return `${(sameYear ? DAY : DAY_YEAR).format(ms)} ${MINUTE.format(ms)}`;
-}
-
-/** A stretch of time, without saying a day twice: 12 Mar 14:00 – 15:30. @param {number} from @param {number} to @param {number} now */
-export function stretch(from, to, now) {
-  const sameDay = new Date(from).toDateString() === new Date(to).toDateString();
-  const short = sameDay && to - from < 120_000;
-  const start = short ? `${moment(from, now).replace(MINUTE.format(from), "")}${clock(from)}` : moment(from, now);
-  if (sameDay) return `${start} – ${short ? clock(to) : MINUTE.format(to)}`;
-  return `${start} – ${moment(to, now)}`;
-}
-
-/** A tick on the time axis, as fine as the ticks are apart. @param {number} ms @param {number} stepMs */
-export function tick(ms, stepMs) {
-  if (stepMs < 60_000) return CLOCK.format(ms);
-  if (stepMs < DAY_MS) {
-    const date = new Date(ms);
-    return date.getHours() === 0 && date.getMinutes() === 0 ? DAY.format(ms) : MINUTE.format(ms);
-  }
-  return stepMs < 300 * DAY_MS ? DAY.format(ms) : String(new Date(ms).getFullYear());
-}
-
-/** A bucket as a table and a screen reader name it. @param {number} ms @param {number} stepMs @param {number} now */
-export function bucket(ms, stepMs, now) {
-  const time = stepMs < 60_000 ? CLOCK.format(ms) : MINUTE.format(ms);
-  if (new Date(ms).toDateString() === new Date(now).toDateString()) return time;
-  const sameYear = new Date(ms).getFullYear() === new Date(now).getFullYear();
-  const day = (sameYear ? DAY : DAY_YEAR).format(ms);
-  return stepMs >= DAY_MS ? day : `${day} ${time}`;
 }
 
 /** @param {number} value between -1000 and 1000 */

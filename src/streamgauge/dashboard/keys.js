@@ -6,49 +6,71 @@ import { PRESETS } from "./range.js";
 export const KEYS = Object.freeze([
   { keys: ["Space"], does: "pause and resume the picture" },
   { keys: ["1", "…", "6"], does: PRESETS.slice(0, 6).map(({ name }) => name).join(" · ") },
+  { keys: ["←", "→"], does: "earlier and later; in a chart, move its cursor" },
+  { keys: ["−", "+"], does: "a longer and a shorter time" },
   { keys: ["t"], does: "tables instead of charts, and back" },
-  { keys: ["←", "→"], does: "move the cursor in the chart that has the focus" },
+  { keys: ["/"], does: "choose a type to filter by" },
+  { keys: ["r"], does: "fetch everything again" },
+  { keys: ["."], does: "copy the address of what is shown" },
   { keys: ["?"], does: "this help" },
-  { keys: ["Esc"], does: "close, or leave a fixed range" },
+  { keys: ["Esc"], does: "close; clear the filter; leave a fixed time" },
 ]);
+
+/**
+ * @typedef {{do: "pause" | "tables" | "help" | "close" | "filter" | "refresh" | "copy"} | {do: "preset", preset: string}
+ *   | {do: "shift", direction: -1 | 1} | {do: "zoom", way: "in" | "out"}} Action
+ */
+
+/** @type {Readonly<Record<string, Action>>} */
+const SINGLE = Object.freeze({
+  " ": { do: "pause" }, t: { do: "tables" }, T: { do: "tables" }, "?": { do: "help" }, "/": { do: "filter" }, r: { do: "refresh" },
+  ".": { do: "copy" }, "-": { do: "zoom", way: "out" }, "−": { do: "zoom", way: "out" }, "+": { do: "zoom", way: "in" },
+  "=": { do: "zoom", way: "in" },
+});
+/** @type {Readonly<Record<string, Action>>} */
+const NAMED = Object.freeze({
+  Escape: { do: "close" }, ArrowLeft: { do: "shift", direction: -1 }, ArrowRight: { do: "shift", direction: 1 },
+});
 
 /**
  * What a key means, or null. Keys belong to the field while somebody types, and Space to a control that has
  * the focus by keyboard; combinations belong to the browser.
  * @param {{key: string, ctrlKey: boolean, metaKey: boolean, altKey: boolean, repeat: boolean}} event
- * @param {"typing" | "control" | "page"} focus
- * @returns {{do: "pause" | "tables" | "help" | "close"} | {do: "preset", preset: string} | null}
+ * @param {"typing" | "control" | "scrolling" | "page"} focus
+ * @param {boolean} singles  whether keys that write a character are on
+ * @returns {Action | null}
  */
-export function meaning(event, focus) {
+export function meaning(event, focus, singles) {
   if (focus === "typing" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return null;
-  if (event.key === " ") return focus === "page" ? { do: "pause" } : null;
-  if (event.key === "t" || event.key === "T") return { do: "tables" };
-  if (event.key === "?") return { do: "help" };
-  if (event.key === "Escape") return { do: "close" };
+  if (Object.hasOwn(NAMED, event.key)) return focus === "scrolling" && event.key !== "Escape" ? null : NAMED[event.key];
+  if (!singles || (event.key === " " && focus === "control")) return null;
+  if (Object.hasOwn(SINGLE, event.key)) return SINGLE[event.key];
   const index = ["1", "2", "3", "4", "5", "6"].indexOf(event.key);
   return index < 0 ? null : { do: "preset", preset: PRESETS[index].name };
 }
 
-/** @param {EventTarget | null} target @returns {"typing" | "control" | "page"} */
+/** @param {EventTarget | null} target @returns {"typing" | "control" | "scrolling" | "page"} */
 export function focusKind(target) {
   if (!(target instanceof Element)) return "page";
   if (target.closest("input, textarea, select, [contenteditable]")) return "typing";
-  return target.closest("button, a[href], summary, dialog[open]") ? "control" : "page";
+  if (target.closest("button, a[href], summary, dialog[open]")) return "control";
+  return target.closest("[tabindex]") ? "scrolling" : "page";
 }
 
-/** @param {(action: NonNullable<ReturnType<typeof meaning>>) => void} act @returns {() => void} stops listening */
-export function listenForKeys(act) {
+/** @param {(action: Action) => void} act @param {() => boolean} singles @returns {() => void} stops listening */
+export function listenForKeys(act, singles) {
   /** @param {KeyboardEvent} event */
   const pressed = (event) => {
-    const action = meaning(event, focusKind(event.target));
-    // an open dialogue closes itself
-    if (action === null || document.querySelector("dialog[open]")) return;
+    const action = meaning(event, focusKind(event.target), singles());
+    // what lies over the page closes itself
+    if (action === null || document.querySelector("dialog[open], :popover-open")) return;
     event.preventDefault();
     act(action);
   };
   /** A click leaves the focus on its button, where Space would press it again. @param {MouseEvent} event */
   const clicked = (event) => {
-    if (event.detail > 0 && document.activeElement instanceof HTMLButtonElement) document.activeElement.blur();
+    const active = document.activeElement;
+    if (event.detail > 0 && active instanceof HTMLButtonElement && !document.querySelector(":popover-open")) active.blur();
   };
   addEventListener("keydown", pressed);
   addEventListener("click", clicked);

@@ -1,22 +1,26 @@
 // @ts-check
 /** Wiring: the only module that knows the socket, the store, the keys and the page at once. */
 import { render } from "preact";
+import { parseAddress, printAddress } from "./address.js";
+import { rate } from "./format.js";
 import { html } from "./html.js";
+import { keep, kept } from "./kept.js";
 import { listenForKeys } from "./keys.js";
-import { ALL, joinParams, parseRange, printRange } from "./range.js";
-import { advanced, draining, lost, refused, replaced, retrying } from "./session.js";
+import { shifted, zoomed } from "./navigate.js";
+import { ALL, DEFAULT_PRESET, joinParams } from "./range.js";
+import { advanced, asked, draining, lost, refused, replaced, retrying } from "./session.js";
 import { LiveView } from "./socket.js";
 import { createStore } from "./state.js";
 import { applyTheme, storedTheme, watchSystemTheme } from "./theme.js";
 import { App, CHARTS } from "./elements/app.js";
-import { rate } from "./format.js";
 
 const TICK_MS = 500;
 
 const clock = () => Date.now();
 const store = createStore({
-  choice: parseRange(location.search),
+  address: parseAddress(location.search),
   theme: storedTheme(),
+  keys: kept("keys") !== "off",
   clock,
   onFrame: (publish) => requestAnimationFrame(publish),
 });
@@ -25,7 +29,7 @@ const extent = () => store.current().latest?.extent ?? null;
 const live = new LiveView(
   // relative to the page, so that it works below a path too
   new URL("socket", document.baseURI).href.replace(/^http/, "ws"),
-  () => joinParams(store.choice.value, extent()),
+  () => joinParams(store.choice.value, extent(), store.filter.value),
   {
     snapshot(snapshot) {
       const knewExtent = extent() !== null;
@@ -46,34 +50,78 @@ const live = new LiveView(
   },
 );
 
-/** @param {import("./types.js").Choice} choice */
-function chooseRange(choice) {
-  if (!store.choose(choice)) return;
-  history.pushState(null, "", printRange(choice));
-  live.join();
-}
+const actions = {
+  /** Another range, filter or zone: the address says it, and the server is asked where it must be.
+   * @param {Partial<import("./types.js").Address>} change */
+  go(change) {
+    const changed = store.go(change);
+    if (changed === "same") return;
+    history.pushState(null, "", printAddress(store.address.value));
+    if (changed === "data") live.join();
+  },
 
-/** @param {import("./types.js").Theme} theme */
-function chooseTheme(theme) {
-  store.theme.value = theme;
-  applyTheme(theme);
-  store.colours.value += 1;
-}
+  /** @param {import("./types.js").Theme} theme */
+  chooseTheme(theme) {
+    store.theme.value = theme;
+    applyTheme(theme);
+    store.colours.value += 1;
+  },
 
+  /** @param {boolean} on */
+  chooseKeys(on) {
+    store.keys.value = on;
+    keep("keys", on ? "on" : "off");
+  },
+
+  retryNow: () => live.retryNow(),
+
+  /** Ask for everything once more. */
+  refresh() {
+    store.become(asked(store.current()));
+    live.join();
+  },
+};
+
+/** What Esc does while nothing lies over the page: the last narrowing goes first. */
 function close() {
-  if (!("preset" in store.choice.value)) chooseRange({ preset: "15m" });
+  if (store.filter.value !== null) actions.go({ filter: null });
+  else if (!("preset" in store.choice.value)) actions.go({ choice: { preset: DEFAULT_PRESET } });
 }
 
-listenForKeys((action) => {
+/** @param {import("./types.js").Choice | null} choice null: there is nowhere to go */
+function move(choice) {
+  if (choice !== null) actions.go({ choice });
+}
+
+/** @param {import("./keys.js").Action} action */
+function act(action) {
+  const range = store.current().latest?.range;
   if (action.do === "pause") store.togglePause();
   else if (action.do === "tables") store.toggleTables(CHARTS);
   else if (action.do === "help") store.dialogue.value = "keys";
-  else if (action.do === "preset") chooseRange({ preset: action.preset });
-  else close();
-});
+  else if (action.do === "preset") move({ preset: action.preset });
+  else if (action.do === "refresh") actions.refresh();
+  else if (action.do === "filter") document.querySelector(/** @type {"button"} */ (".top-list li button"))?.focus();
+  else if (action.do === "copy") copyAddress();
+  else if (action.do === "close") close();
+  else if (range === undefined) return;
+  else if (action.do === "shift") move(shifted(range, action.direction, clock()));
+  else move(zoomed(store.choice.value, range, action.way, extent()));
+}
 
+function copyAddress() {
+  navigator.clipboard?.writeText(location.href).catch((error) => console.info("could not copy:", error));
+}
+
+listenForKeys(act, () => store.keys.value);
 addEventListener("popstate", () => {
-  if (store.choose(parseRange(location.search))) live.join();
+  if (store.go(parseAddress(location.search)) === "data") live.join();
+});
+document.addEventListener("selectionchange", () => {
+  const selection = document.getSelection();
+  const marked = selection !== null && !selection.isCollapsed && selection.anchorNode?.parentElement?.closest(".page");
+  if (marked) store.hold("selection");
+  else store.release("selection");
 });
 watchSystemTheme(() => {
   store.colours.value += 1;
@@ -85,5 +133,5 @@ store.state.subscribe((state) => {
 
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no #app to draw into");
-render(html`<${App} store=${store} actions=${{ chooseRange, chooseTheme, retryNow: () => live.retryNow() }} />`, root);
+render(html`<${App} store=${store} actions=${actions} />`, root);
 live.open();

@@ -30,7 +30,8 @@ export function applyPatch(state, operations) {
   return next;
 }
 
-/** @param {any} node @param {string[]} path @param {number} depth @param {any} operation @param {Set<object>} own */
+/** @param {any} node @param {string[]} path @param {number} depth @param {any} operation @param {Set<object>} own
+ * @returns {any} */
 function applyAt(node, path, depth, operation, own) {
   if (depth === path.length) return replaced(node, operation);
   const key = path[depth];

@@ -44,8 +44,14 @@ export function printRange(choice) {
  * The parameters of the join. "all" asks for the extent, and for the default until that is known.
  * @param {import("./types.js").Choice} choice
  * @param {import("./types.js").Extent | null} extent
+ * @param {string | null} filter the only type to be shown, or null
  */
-export function joinParams(choice, extent) {
+export function joinParams(choice, extent, filter) {
+  return { ...rangeParams(choice, extent), ...(filter === null ? {} : { type: filter }) };
+}
+
+/** @param {import("./types.js").Choice} choice @param {import("./types.js").Extent | null} extent */
+function rangeParams(choice, extent) {
   if (!("preset" in choice)) return { from: choice.from, to: choice.to };
   if (choice.preset !== ALL) return { range: choice.preset };
   return extent === null ? { range: DEFAULT_PRESET } : covering(extent);

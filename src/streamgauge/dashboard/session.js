@@ -12,11 +12,17 @@
  * @property {string | null} epoch
  * @property {number} version
  * @property {import("./types.js").State | null} latest
- * @property {{at: number, state: import("./types.js").State} | null} held  what is shown while paused
+ * @property {Held | null} held  what is shown while the picture stands still
+ * @property {{from: number, to: number, at: number} | null} gap  the span that the last loss of the link left out, and
+ *   when it was filled in; epoch ms
+ * @property {number | null} firstAt  when the very first event came, if this page saw it come
  * @property {boolean} loading  another range was asked for and has not come yet
  * @property {number} heardAt  when the last message came, epoch ms
  * @property {number} lagMs  from the server's reading to this page, smoothed
  * @property {number | null} skewMs  least difference of the two clocks that was seen
+ *
+ * @typedef {{at: number, state: import("./types.js").State, reasons: readonly HoldReason[]}} Held
+ * @typedef {import("./types.js").HoldReason} HoldReason
  */
 import { applyPatch, PatchError } from "./patch.js";
 
@@ -26,14 +32,18 @@ const CLOCKS_AGREE_MS = 2_000;
 const QUIET_LOSS_MS = 1_000;
 /** A restart that takes longer than announced by this much is no restart any more. */
 const DRAIN_PATIENCE_MS = 20_000;
-/** A live view that has heard nothing for so long says so. */
+/** A view that has heard nothing for so long says so. */
 const QUIET_AFTER_MS = 10_000;
+/** What was missed is marked for so long after it was filled in. */
+const GAP_SHOWN_MS = 8_000;
+/** For so long the page says that the first event has come. */
+const FIRST_SHOWN_MS = 6_000;
 
 /** @param {number} now @returns {Session} */
 export function newSession(now) {
   return {
     link: "connecting", since: now, attempt: 0, retryMs: 0, reason: "", epoch: null, version: 0, latest: null,
-    held: null, loading: true, heardAt: now, lagMs: 0, skewMs: null,
+    held: null, gap: null, firstAt: null, loading: true, heardAt: now, lagMs: 0, skewMs: null,
   };
 }
 
@@ -43,7 +53,8 @@ export function replaced(session, snapshot, now) {
   const { epoch, version, state } = snapshot;
   const since = session.link === "open" ? session.since : now;
   const next = { ...session, link: /** @type {const} */ ("open"), since, attempt: 0, loading: false };
-  return heard({ ...next, epoch, version, latest: state }, now);
+  const gap = missed(session, state, now) ?? session.gap;
+  return heard({ ...next, gap, epoch, version, latest: state, firstAt: firstAt(session, state, now) }, now);
 }
 
 /** A diff came. Null when it does not follow on what is here: the caller then asks for a fresh snapshot.
@@ -52,7 +63,7 @@ export function advanced(session, diff, now) {
   if (session.latest === null || diff.epoch !== session.epoch || diff.from !== session.version) return null;
   try {
     const latest = applyPatch(session.latest, diff.patch);
-    return heard({ ...session, version: diff.version, latest }, now);
+    return heard({ ...session, version: diff.version, latest, firstAt: firstAt(session, latest, now) }, now);
   } catch (error) {
     if (error instanceof PatchError) return null;
     throw error;
@@ -86,15 +97,33 @@ export function asked(session) {
   return { ...session, loading: true, held: null };
 }
 
-/** Hold the picture; data goes on arriving. @param {Session} session @param {number} now @returns {Session} */
-export function paused(session, now) {
-  if (session.held !== null || session.latest === null) return session;
-  return { ...session, held: { at: now, state: session.latest } };
+/** Hold the picture; data goes on arriving. It stands still until every reason is gone.
+ * @param {Session} session @param {HoldReason} reason @param {number} now @returns {Session} */
+export function held(session, reason, now) {
+  if (session.held === null) {
+    return session.latest === null ? session : { ...session, held: { at: now, state: session.latest, reasons: [reason] } };
+  }
+  if (session.held.reasons.includes(reason)) return session;
+  return { ...session, held: { ...session.held, reasons: [...session.held.reasons, reason] } };
 }
 
-/** @param {Session} session @returns {Session} */
+/** One reason to hold the picture is gone. @param {Session} session @param {HoldReason} reason @returns {Session} */
+export function released(session, reason) {
+  if (session.held === null || !session.held.reasons.includes(reason)) return session;
+  const reasons = session.held.reasons.filter((one) => one !== reason);
+  return { ...session, held: reasons.length === 0 ? null : { ...session.held, reasons } };
+}
+
+/** Whatever held the picture, it moves on. @param {Session} session @returns {Session} */
 export function resumed(session) {
   return { ...session, held: null };
+}
+
+/** Whether the viewer has paused, or something that they do holds the picture for a moment.
+ * @param {Session} session @returns {"paused" | "held" | null} */
+export function standing(session) {
+  if (session.held === null) return null;
+  return session.held.reasons.includes("pause") ? "paused" : "held";
 }
 
 /** What is on the screen. @param {Session} session */
@@ -121,6 +150,35 @@ export function linkWord(session, now) {
   if (session.link !== "open" && down >= QUIET_LOSS_MS) return "reconnecting";
   if (session.latest !== null && !session.latest.range.live) return "fixed";
   return now - session.heardAt > QUIET_AFTER_MS ? "quiet" : "live";
+}
+
+/** The span that is marked as not received, for some seconds after it was filled in.
+ * @param {Session} session @param {number} now */
+export function markedGap(session, now) {
+  return session.gap !== null && now - session.gap.at < GAP_SHOWN_MS ? session.gap : null;
+}
+
+/** Whether the first event has only just come. @param {Session} session @param {number} now */
+export function firstJustCame(session, now) {
+  return session.firstAt !== null && now - session.firstAt < FIRST_SHOWN_MS;
+}
+
+/** How old the newest message is, once that is worth a word; else null. @param {Session} session @param {number} now */
+export function silence(session, now) {
+  const age = now - session.heardAt;
+  return session.latest !== null && age > QUIET_AFTER_MS ? age : null;
+}
+
+/** @param {Session} session @param {import("./types.js").State} state @param {number} now */
+function missed(session, state, now) {
+  const cutOff = session.link === "lost" || session.link === "draining";
+  if (!cutOff || session.latest === null || now - session.since < QUIET_LOSS_MS) return null;
+  return { from: session.latest.as_of, to: state.as_of, at: now };
+}
+
+/** @param {Session} session @param {import("./types.js").State} state @param {number} now */
+function firstAt(session, state, now) {
+  return session.latest?.total_events === 0 && state.total_events > 0 ? now : session.firstAt;
 }
 
 /** @param {Session} session @param {number} now @returns {Session} */

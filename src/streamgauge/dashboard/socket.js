@@ -41,6 +41,7 @@ export class LiveView {
     this.channel = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.waiting = undefined;
+    /** @type {any} */
     this.socket = new Socket(url, {
       reconnectAfterMs: (/** @type {number} */ attempt) => this.nextWait(attempt),
       rejoinAfterMs: (/** @type {number} */ attempt) => this.nextWait(attempt),

@@ -6,30 +6,35 @@
  * @typedef {ReturnType<typeof createStore>} Store
  */
 import { computed, signal } from "@preact/signals";
-import { asked, heldBack, linkWord, newSession, paused, resumed, shown } from "./session.js";
-import { sameChoice } from "./range.js";
+import { colourSlots, labelled } from "./derive.js";
+import {
+  asked, firstJustCame, held, heldBack, linkWord, markedGap, newSession, released, resumed, shown, silence, standing,
+} from "./session.js";
+import { printAddress } from "./address.js";
+import { timesIn } from "./times.js";
 
 /**
  * @param {object} given
- * @param {import("./types.js").Choice} given.choice
+ * @param {import("./types.js").Address} given.address
  * @param {import("./types.js").Theme} given.theme
+ * @param {boolean} given.keys  whether single keys do something
  * @param {() => number} given.clock
  * @param {(publish: () => void) => void} given.onFrame  calls back before the next picture, not in a hidden tab
  */
-export function createStore({ choice: firstChoice, theme: firstTheme, clock, onFrame }) {
+export function createStore({ address: firstAddress, theme: firstTheme, keys: firstKeys, clock, onFrame }) {
   let session = newSession(clock());
   let waiting = false;
   const published = signal(session);
   const now = signal(clock());
-  const choice = signal(firstChoice);
-  const theme = signal(firstTheme);
-  /** Counts changes of what colours look like. */
-  const colours = signal(0);
+  const address = signal(firstAddress);
+  const utc = computed(() => address.value.utc);
   /** Charts that are shown as tables. @type {import("@preact/signals").Signal<ReadonlySet<string>>} */
   const tables = signal(new Set());
-  /** @type {import("@preact/signals").Signal<"keys" | "own-data" | null>} */
+  /** @type {import("@preact/signals").Signal<"keys" | "own-data" | import("./types.js").TailRow | null>} */
   const dialogue = signal(null);
   const state = computed(() => shown(published.value));
+  /** @type {ReadonlyMap<string, number>} */
+  let slots = new Map();
 
   const publish = () => {
     waiting = false;
@@ -38,17 +43,34 @@ export function createStore({ choice: firstChoice, theme: firstTheme, clock, onF
   };
 
   return {
-    session: published, now, choice, theme, colours, tables, dialogue, state,
+    session: published, now, address, tables, dialogue, state,
+    theme: signal(firstTheme),
+    /** Counts changes of what colours look like. */
+    colours: signal(0),
+    keys: signal(firstKeys),
+    choice: computed(() => address.value.choice),
+    filter: computed(() => address.value.filter),
+    times: computed(() => timesIn(utc.value)),
     link: computed(() => linkWord(published.value, now.value)),
-    heldBack: computed(() => heldBack(published.value)),
     held: computed(() => published.value.held),
+    standing: computed(() => standing(published.value)),
+    heldBack: computed(() => heldBack(published.value)),
     loading: computed(() => published.value.loading),
+    gap: computed(() => markedGap(published.value, now.value)),
+    firstJustCame: computed(() => firstJustCame(published.value, now.value)),
+    silence: computed(() => silence(published.value, now.value)),
+    /** Slots of colours by type; a type that stays in sight keeps its own. */
+    slots: computed(() => {
+      slots = colourSlots(state.value === null ? [] : labelled(state.value), slots);
+      return slots;
+    }),
 
     /** The newest session, drawn or not. */
     current: () => session,
 
     /** @param {import("./session.js").Session} next */
     become(next) {
+      if (next === session) return;
       session = next;
       if (waiting) return;
       waiting = true;
@@ -59,19 +81,33 @@ export function createStore({ choice: firstChoice, theme: firstTheme, clock, onF
       now.value = clock();
     },
 
-    /** @param {import("./types.js").Choice} next @returns {boolean} whether it is another one */
-    choose(next) {
-      if (sameChoice(next, choice.value)) return false;
-      choice.value = next;
+    /** @param {Partial<import("./types.js").Address>} change
+     * @returns {"same" | "looks" | "data"} whether it is another one, and whether other data must be asked for */
+    go(change) {
+      const before = address.value;
+      const next = { ...before, ...change };
+      if (printAddress(next) === printAddress(before)) return "same";
+      address.value = next;
+      if (printAddress({ ...next, utc: before.utc }) === printAddress(before)) return "looks";
       this.become(asked(session));
-      return true;
+      return "data";
     },
 
     togglePause() {
-      this.become(session.held === null ? paused(session, clock()) : resumed(session));
+      this.become(standing(session) === "paused" ? resumed(session) : held(session, "pause", clock()));
     },
 
-    /** Of one chart, or of all: tables if any is still a picture. @param {string[]} panels */
+    /** Hold the picture while something is being looked at. @param {import("./types.js").HoldReason} reason */
+    hold(reason) {
+      this.become(held(session, reason, clock()));
+    },
+
+    /** @param {import("./types.js").HoldReason} reason */
+    release(reason) {
+      this.become(released(session, reason));
+    },
+
+    /** Of one chart, or of all: tables if any is still a picture. @param {readonly string[]} panels */
     toggleTables(panels) {
       const next = new Set(tables.value);
       const open = panels.some((panel) => !next.has(panel));

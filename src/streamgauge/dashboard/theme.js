@@ -1,30 +1,22 @@
 // @ts-check
 /** Light, dark, or as the system has it; kept in this browser. */
+import { keep, kept } from "./kept.js";
 
-const KEY = "streamgauge.theme";
+/** theme_first.js reads it too, before the first paint. */
+const NAME = "theme";
 /** @type {readonly import("./types.js").Theme[]} */
 export const THEMES = Object.freeze(["system", "light", "dark"]);
 
 /** @returns {import("./types.js").Theme} */
 export function storedTheme() {
-  try {
-    const stored = localStorage.getItem(KEY);
-    return THEMES.find((theme) => theme === stored) ?? "system";
-  } catch (error) {
-    // storage can be forbidden; the page then follows the system
-    console.info("the theme is not kept:", error);
-    return "system";
-  }
+  const stored = kept(NAME);
+  return THEMES.find((theme) => theme === stored) ?? "system";
 }
 
 /** @param {import("./types.js").Theme} theme */
 export function applyTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem(KEY, theme);
-  } catch (error) {
-    console.info("the theme is not kept:", error);
-  }
+  keep(NAME, theme);
 }
 
 /** Calls back whenever the system changes between light and dark. @param {() => void} changed */

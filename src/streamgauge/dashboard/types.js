@@ -30,6 +30,33 @@
  * @property {Record<string, Column>} series
  * @property {Record<string, TypeTotals>} types
  * @property {Record<string, Column>} type_series  counts of the top types
+ * @property {Previous} [previous]  the same span before this range
+ * @property {Heatmap} [heatmap]  of processing latency
+ * @property {Pipeline} [pipeline]
+ * @property {TailRow[]} [tail]  the last few events, newest first
+ * @property {Record<string, SourceHealth>} [sources]
+ * @property {{type: string}} [filter]  what everything but `types`, `ledger` and the pipeline is limited to
+ *
+ * @typedef {{events: Partial<Pick<Totals, "count" | "avg" | "p50" | "p95" | "p99">>, rate: number | null}} Previous
+ * @typedef {object} Heatmap
+ * @property {number[]} bounds_ms  upper ends of the bands, ascending
+ * @property {(number[] | null)[]} columns  for each bucket of `time` one count for each band; null is no data
+ * @typedef {{stages: Stage[], bottleneck: string | null}} Pipeline
+ * @typedef {object} Stage
+ * @property {string} name
+ * @property {number} rate  events per second
+ * @property {number} buffer  events that wait
+ * @property {number} capacity  most that may wait
+ * @property {number} demand  events asked for
+ * @property {number} busy  0 to 1
+ * @typedef {object} TailRow
+ * @property {number} time
+ * @property {string} type
+ * @property {string | null} user_id
+ * @property {number | null} value
+ * @property {string} source
+ * @property {object} event  all of it
+ * @typedef {{rate: number, rejected_rate: number, last_ms: number | null, last_problem: string | null}} SourceHealth
  *
  * @typedef {(number | null)[]} Column  one value for each bucket; null is no data
  * @typedef {{preset: string | null, from: number, to: number, step_ms: number, live: boolean}} Range
@@ -41,7 +68,9 @@
  *   | "requests_refused"} LedgerField
  *
  * @typedef {{preset: string} | Extent} Choice  the range that the viewer has chosen
+ * @typedef {{choice: Choice, filter: string | null, utc: boolean}} Address  what the address of the page says
  * @typedef {"system" | "light" | "dark"} Theme
+ * @typedef {"pause" | "chart" | "tail" | "selection" | "inspector"} HoldReason  why the picture stands still
  *
  * @typedef {object} Curve  one line of a chart
  * @property {string} label

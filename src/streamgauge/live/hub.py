@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 import msgspec
 import structlog
 
 from streamgauge.channels import encode_broadcast
+from streamgauge.distribution import Distribution
 from streamgauge.errors import StreamgaugeError
 from streamgauge.ledger import Ledger
 from streamgauge.live.diff import diff
@@ -30,6 +31,8 @@ TOPIC: Final = "dashboard:overview"
 MOST_CHANNELS: Final = 64
 MOST_PARTS: Final = 64  # that wait for a tick before they are merged early
 MOST_TYPE_CHARACTERS: Final = 1024
+MOST_TIME_MS: Final = 8_640_000_000_000_000  # on both sides of 1970: as far as a browser's Date reaches
+MOST_RANGE_MS: Final = 100 * 365 * 86_400_000
 SLICE: Final = 500  # viewers written to before the event loop gets a turn
 QUIET_S: Final = 5.0  # at least this often something is sent, so that a page can tell quiet from dead
 
@@ -109,14 +112,18 @@ class Hub:
         tail: Tail,
         rate_hz: float,
         send_deadline_s: float,
+        quiet_s: float = QUIET_S,
     ) -> None:
         self._pulse, self._tail = pulse, tail
         self._reader, self._ledger, self._about, self._now_s = reader, ledger, about, now_s
-        self._interval_s, self._deadline_s = 1.0 / rate_hz, send_deadline_s
+        self._interval_s, self._deadline_s, self._quiet_s = 1.0 / rate_hz, send_deadline_s, quiet_s
         self._channels: dict[Range, Channel] = {}
         self._watched = asyncio.Event()
         self._extent: tuple[int, int] | None = None
-        self.encoded = self.skipped = self.joins = 0
+        self._extent_known = False
+        self.encoded = self.skipped = self.joins = self.bytes_sent = 0
+        self.durations = Distribution()
+        self._oldest: float | None = None
 
     @property
     def viewers(self) -> int:
@@ -130,11 +137,20 @@ class Hub:
 
     def observe(self, partials: Mapping[str, Partials]) -> None:
         """Take what a batch adds to the metrics; costs nothing while nobody looks."""
-        if self._extent is not None and EVENTS in partials:
+        if self._channels and LATENCY in partials:
+            arrived = self._now_s() - float(partials[LATENCY].columns["max"].max()) / 1000.0
+            self._oldest = arrived if self._oldest is None else min(self._oldest, arrived)
+        if self._extent_known and EVENTS in partials:
             bucket = partials[EVENTS].bucket
-            self._extent = (min(self._extent[0], int(bucket.min())), max(self._extent[1], int(bucket.max())))
-        for channel in self._channels.values():
-            channel.observe(partials)
+            first, last = int(bucket.min()), int(bucket.max())
+            before = self._extent or (first, last)
+            self._extent = min(before[0], first), max(before[1], last)
+        for channel in list(self._channels.values()):
+            try:
+                channel.observe(partials)
+            except Exception:  # what has been counted is counted, whatever becomes of a page
+                log.exception("a view could not take in a batch", range=channel.view.range)
+                self._give_up(channel)
 
     async def join(
         self, watcher: Watcher, params: Mapping[str, Any], deliver: Callable[[bytes], bool]
@@ -167,14 +183,17 @@ class Hub:
         return wanted
 
     async def _load(self, channel: Channel) -> None:
+        # anew, in case that an earlier attempt got half-way
+        channel.view, channel.pending = View(channel.view.range, self._reader.metrics), {}
         start, end = channel.view.range.earliest(self._now_s()), channel.view.range.at(self._now_s())[1]
         upto = None if channel.view.range.preset else end
         for name in (EVENTS, LATENCY):
             parts = await self._reader.parts(self._reader.metric(name), start, upto)
             channel.pending[name] = []  # from this instant on, what batches add is noted
             channel.view.absorb(name, [part.select(part.bucket >= start) for part in parts if len(part)])
-        if self._extent is None:
+        if not self._extent_known:
             self._extent = await self._reader.extent(self._reader.metric(EVENTS))
+            self._extent_known = True
         channel.absorb()
         channel.state = self._state(channel)
         channel.version += 1
@@ -209,13 +228,27 @@ class Hub:
                         await self._tick(channel)
                     except Exception:
                         log.exception("a view could not be brought up to date", range=channel.view.range)
+                        self._give_up(channel)
+            if self._oldest is not None:
+                self.durations.observe(self._now_s() - self._oldest)
+                self._oldest = None
             await asyncio.sleep(max(0.0, self._interval_s - (time.monotonic() - started)))
+
+    def _give_up(self, channel: Channel) -> None:
+        """Let go of a view that is not what it should be; its viewers come back and get a new one."""
+        viewers = list(channel.viewers)
+        channel.complete = False
+        channel.viewers.clear()
+        channel.behind.clear()
+        self._tidy(channel.view.range, channel)
+        for viewer in viewers:
+            viewer.close(1011, "the view failed; connect again")
 
     async def _tick(self, channel: Channel) -> None:
         changed = channel.absorb()
         shown = (self._ledger.changes, channel.view.range.at(self._now_s())[1], self._pulse.rate())
         now = time.monotonic()
-        if changed or shown != channel.shown or now - channel.sent_at > QUIET_S:
+        if changed or shown != channel.shown or now - channel.sent_at > self._quiet_s:
             channel.shown, channel.sent_at = shown, now
             state = self._state(channel)
             shift = _shift(channel.state["time"], state["time"])
@@ -237,7 +270,11 @@ class Hub:
         for number, viewer in enumerate(list(channel.viewers)):
             if number and number % SLICE == 0:
                 await asyncio.sleep(0)
-            if viewer not in channel.behind and not viewer.send(frame):
+            if viewer in channel.behind:
+                self.skipped += 1
+            elif viewer in channel.viewers and viewer.send(frame):
+                self.bytes_sent += len(frame)
+            elif viewer in channel.viewers:
                 channel.behind[viewer] = now
                 self.skipped += 1
 
@@ -293,12 +330,18 @@ def parse_range(params: Mapping[str, Any]) -> Range:
     if kind is not None and not (isinstance(kind, str) and 0 < len(kind) <= MOST_TYPE_CHARACTERS):
         raise JoinRefused("type: expected the name of a type of events")
     if start is not None or end is not None:
-        if not (type(start) is int and type(end) is int and 0 < end - start <= 100 * 365 * 86_400_000):
-            raise JoinRefused("from, to: expected two times in milliseconds, the first one earlier")
+        if not (_is_time(start) and _is_time(end) and 0 < end - start <= MOST_RANGE_MS):
+            raise JoinRefused(
+                "from, to: expected two times in milliseconds, the first one earlier, at most 100 years apart"
+            )
         return Range(None, start // 1000, -(-end // 1000), kind)
-    if preset not in PRESETS_S:
+    if not isinstance(preset, str) or preset not in PRESETS_S:
         raise JoinRefused(f"range: expected one of {', '.join(PRESETS_S)}, or `from` and `to`")
     return Range(preset, type=kind)
+
+
+def _is_time(value: Any) -> TypeGuard[int]:
+    return type(value) is int and abs(value) <= MOST_TIME_MS
 
 
 def _shift(before: Sequence[int], after: Sequence[int]) -> int:

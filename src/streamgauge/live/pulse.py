@@ -47,6 +47,7 @@ class SourceNote:
 
     last_ms: int | None = None
     problem: str | None = None
+    watermark_us: int = 0  # the latest event time that it brought
 
 
 class Tail:
@@ -122,8 +123,9 @@ class Pulse:
     def _ends(self) -> tuple[_Sample, _Sample] | None:
         if len(self._samples) < 2:
             return None
-        newest = self._samples[-1]
-        oldest = next(sample for sample in self._samples if newest.at - sample.at <= WINDOW_S)
+        newest, before = self._samples[-1], self._samples[-2]  # samples may be further apart than the window
+        oldest = next((sample for sample in self._samples if newest.at - sample.at <= WINDOW_S), before)
+        oldest = before if oldest is newest else oldest
         return (oldest, newest) if newest.at > oldest.at else None
 
     def rate(self) -> float:

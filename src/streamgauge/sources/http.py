@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from streamgauge.distribution import Distribution
 from streamgauge.errors import (
     DecodeError,
     JournalError,
@@ -29,6 +31,7 @@ SOURCE: Final = "http"
 NOT_JSON: Final = "event: not JSON: "
 JSON: Final = "application/json"
 LINES: Final = ("application/x-ndjson", "application/jsonl", "application/ndjson")
+CLIENT_CLOSED: Final = 499  # as nginx counts it; never sent
 JSON_HEADER: Final = (b"content-type", b"application/json")
 
 
@@ -54,24 +57,34 @@ class HttpSource:
     def __init__(self, door: Door, *, mapping: FieldMapping, limits: HttpLimits) -> None:
         self._door, self._limits = door, limits
         self._mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
+        self.durations = Distribution()
+        self.answers: dict[int, int] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one request."""
+        """Take one request, and record how it was answered and how long that took."""
+        started = perf_counter()
+        status = await self._serve(scope, receive, send)
+        self.durations.observe(perf_counter() - started)
+        self.answers[status] = self.answers.get(status, 0) + 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answer one request; give the status, 499 where the sender has gone before the end."""
         try:
             if scope["method"] != "POST":
                 await _answer(
                     send, HTTPStatus.METHOD_NOT_ALLOWED, _not_post(scope["method"]), [(b"allow", b"POST")]
                 )
-                return
+                return HTTPStatus.METHOD_NOT_ALLOWED
             receipt = await self._accept(scope, receive)
             status = HTTPStatus.ACCEPTED if receipt.accepted else HTTPStatus.UNPROCESSABLE_ENTITY
             await _answer(send, status, receipt_body(receipt))
         except SenderGone:
-            return
+            return CLIENT_CLOSED
         except (DecodeError, Saturated, JournalError) as exc:
             if not isinstance(exc, NoJson):  # its lines have been counted
                 self._door.refuse(SOURCE)
-            await _answer_error(send, exc)
+            return await _answer_error(send, exc)
+        return status
 
     async def _accept(self, scope: Scope, receive: Receive) -> Receipt:
         headers = _headers(scope)
@@ -170,10 +183,11 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _answer_error(send: Send, error: StreamgaugeError) -> None:
+async def _answer_error(send: Send, error: StreamgaugeError) -> int:
     answer = response_to(error)
     headers = list(answer.raw_headers)
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+    return answer.status_code

@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 
 from streamgauge.aggregates.quantiles import keys_of
+from streamgauge.distribution import Distribution
 from streamgauge.epoch import Contribution
 from streamgauge.event import EventBatch, concatenate
 from streamgauge.metric import Metric, SeriesLimit, compute
@@ -65,6 +66,7 @@ class Aggregator(Consumer):
         self._waiting_events = self._waiting_bytes = 0
         self._timer: asyncio.Handle | None = None
         self._last_end = self._last_cost = 0.0
+        self.durations = Distribution()
 
     @property
     def buffered(self) -> int:
@@ -156,6 +158,7 @@ class Aggregator(Consumer):
         counts = np.array([len(batch) for batch in arrived], np.int64)
         at_us = np.array([batch.origin.at_us for batch in arrived], np.int64)
         values = np.maximum(processed_us - at_us, 0) / 1000.0
+        self.durations.observe_many(values / 1000.0, counts)
         rows = np.arange(len(arrived))
         return Partials(
             states=metric.states,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,11 +12,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streamgauge.errors import QueryError, StreamgaugeError
+from streamgauge.errors import QueryError, StreamgaugeError, TooLarge
 from streamgauge.events.clock import parse_timestamp
 from streamgauge.metric import Metric
 from streamgauge.web import problem
@@ -26,6 +27,7 @@ JSON: Final = "application/json"
 CSV: Final = "text/csv; charset=utf-8"
 MOST_QUERY_BODY: Final = 1024 * 1024
 DEFAULT_RANGE_MS: Final = 15 * 60 * 1000
+INTEGERS: Final = range(-(2**63), 2**64)  # what the encoder takes; beyond, integers travel as decimals
 
 
 class SqlQuestion(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,6 +56,7 @@ class Api:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002  a route's handler takes the request
         """List the metrics."""
@@ -82,14 +85,11 @@ class Api:
 
     async def query(self, request: Request) -> Response:
         """Answer one SELECT."""
-        body = await request.body()
-        if len(body) > MOST_QUERY_BODY:
-            return problem.response(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"body: more than {MOST_QUERY_BODY} bytes"
-            )
         try:
-            question = msgspec.json.decode(body, type=SqlQuestion)
+            question = msgspec.json.decode(await _body(request), type=SqlQuestion)
             table, as_of = await self._service.answer_sql(check_select(question.sql), question.params)
+        except ClientDisconnect:
+            return Response()  # nobody is there to read it
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             detail = f'body: {exc}; expected {{"sql": "SELECT ...", "params": []}}'
             return problem.response(HTTPStatus.BAD_REQUEST, "malformed", detail)
@@ -98,9 +98,8 @@ class Api:
         if "text/csv" in request.headers.get("accept", ""):
             return Response(write_csv(table.columns, table.rows), media_type=CSV)
         rows = [[_plain(value) for value in row] for row in table.rows]
-        return _json(
-            {"columns": list(table.columns), "rows": rows, "truncated": table.truncated, "as_of": as_of}
-        )
+        answer = {"columns": list(table.columns), "rows": rows, "truncated": table.truncated, "as_of": as_of}
+        return Response(self._encoder.encode(answer), media_type=JSON)
 
     async def ledger(self, request: Request) -> Response:  # noqa: ARG002  a route's handler takes the request
         """Give what became of every event."""
@@ -120,6 +119,16 @@ class Api:
         """Give the server's own metrics."""
         body, kind = self._service.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": kind})
+
+
+async def _body(request: Request) -> bytes:
+    """Read a question's body; raises TooLarge before memory is spent."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_QUERY_BODY:
+            raise TooLarge(f"body: more than {MOST_QUERY_BODY} bytes")
+    return bytes(body)
 
 
 def _json(value: Any, status: int = HTTPStatus.OK) -> Response:
@@ -163,7 +172,7 @@ def _options(request: Request) -> dict[str, Any]:
 def _whole(name: str, text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdigit() or len(text) > 10:
+    if not (text.isascii() and text.isdigit()) or len(text) > 10:
         raise QueryError(
             f"{name}: expected a whole number of {'seconds' if name == 'step' else 'series'}, got {text[:60]!r}"
         )
@@ -196,18 +205,19 @@ def metric_body(answer: Answer) -> dict[str, Any]:
 
 
 def _metric_csv(answer: Answer) -> str:
-    names = sorted({name for one in answer.series for name in one.by})
-    figures = list(answer.aggregates)
+    """Write a line for each point; a column `other` where some of them are of all series beyond the limit."""
+    others = ["other"] if any(one.is_other for one in answer.series) else []
     rows = (
         [
             _iso(second),
-            *(_plain(one.by.get(name)) for name in names),
-            *(one.points[figure][place] for figure in figures),
+            *(one.by.get(name) for name in answer.by),
+            *("true" if one.is_other else "" for _ in others),
+            *(one.points[figure][place] for figure in answer.aggregates),
         ]
         for one in answer.series
         for place, second in enumerate(one.time)
     )
-    return write_csv(["time", *names, *figures], rows)
+    return write_csv(["time", *answer.by, *others, *answer.aggregates], rows)
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -239,9 +249,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, float) and value != value:  # noqa: PLR0124  NaN, which JSON has not
-        return None
+        return value if value.is_finite() else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has neither NaN nor infinity
+    if isinstance(value, int) and value not in INTEGERS:
+        return Decimal(value)
     if isinstance(value, (bytes, bytearray)):
         return value.hex()
     if isinstance(value, date) or not isinstance(value, (str, int, float, bool, type(None))):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.applications import Starlette
@@ -38,6 +38,8 @@ SECURITY: Final[Mapping[str, str]] = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-cache",
 }
+NO_SNIFFING: Final = (b"x-content-type-options", SECURITY["X-Content-Type-Options"].encode())
+NOT_KEPT: Final = (b"cache-control", b"no-store")  # figures change; what is served from files says otherwise
 
 
 class WebApplication:
@@ -65,7 +67,7 @@ class WebApplication:
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._rest(scope, receive, _guarded(send))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == SOCKET_PATH:
@@ -75,16 +77,39 @@ class WebApplication:
         await send({"type": "websocket.close", "code": 1008, "reason": f"there is {SOCKET_PATH}"})
 
 
+def _guarded(send: Send) -> Send:
+    """Add to an answer what every one of them should have."""
+
+    async def send_guarded(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            present = {name.lower() for name, _ in message["headers"]}
+            more = [line for line in (NO_SNIFFING, NOT_KEPT) if line[0] not in present]
+            message["headers"] = [*message["headers"], *more]
+        await send(message)
+
+    return send_guarded
+
+
 async def _page(request: Request) -> Response:  # noqa: ARG001  a route's handler takes the request
     return FileResponse(DASHBOARD / "index.html", headers=SECURITY)
 
 
 async def _file(request: Request) -> Response:
-    path = (DASHBOARD / request.path_params["path"]).resolve()
-    if not path.is_relative_to(DASHBOARD.resolve()) or path.suffix not in SERVED or not path.is_file():
+    path = _served(request.path_params["path"])
+    if path is None:
         return problem.response(HTTPStatus.NOT_FOUND, "not_found", "there is no such file")
     kind = "text/javascript" if path.suffix in {".js", ".mjs"} else mimetypes.guess_type(path.name)[0]
     return FileResponse(path, headers=SECURITY, media_type=kind)
+
+
+def _served(name: str) -> Path | None:
+    """Give the file of that name in the dashboard's folder; None where there is none that may be served."""
+    try:
+        path = (DASHBOARD / name).resolve()
+        found = path.is_relative_to(DASHBOARD.resolve()) and path.suffix in SERVED and path.is_file()
+    except (OSError, ValueError):  # too long a name, or one with a null byte
+        return None
+    return path if found else None
 
 
 async def _documentation(request: Request) -> Response:  # noqa: ARG001  a route's handler takes the request

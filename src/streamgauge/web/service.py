@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from streamgauge.errors import Saturated
 from streamgauge.ledger import Ledger
@@ -13,8 +13,10 @@ from streamgauge.metrics.query import SeriesAnswer, ask
 from streamgauge.reader import Reader
 from streamgauge.store import Store, Table
 
-COVERED_US = 2_000_000  # a query covers all that was accepted this long before it
-WAIT_S = 5.0
+COVERED_US: Final = 2_000_000  # a query covers all that was accepted this long before it
+WAIT_S: Final = 5.0
+COUNTED_S: Final = 1.0  # how long a metric's answer waits for what was accepted just before to be counted
+MOST_QUERIES: Final = 32  # that run or wait for their turn
 
 
 class Progress(Protocol):
@@ -25,6 +27,9 @@ class Progress(Protocol):
 
     async def caught_up(self, seq: int, timeout_s: float) -> bool:
         """Wait until the store holds everything up to an append."""
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything that was accepted is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Answer:
     as_of: int
     aggregates: tuple[str, ...]
     series: Sequence[SeriesAnswer]
+    by: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,15 +59,21 @@ class Service:
     exposition: Callable[[str], tuple[bytes, str]]
     sql_timeout_s: float
     sql_max_rows: int
+    queries: int = field(default=0, init=False)
 
     async def answer_metric(
         self, metric: Metric, *, start: int | None, end: int | None, **options: Any
     ) -> Answer:
-        """Answer totals and series of a range, in seconds; None: from the first to the last event there is."""
+        """Answer totals and series of a range, in seconds; None: from the first to the last event there is.
+
+        What was accepted before is in it, unless counting it takes longer than a second.
+        """
+        await self.progress.flush(COUNTED_S)
         if start is None or end is None:
             first, last = await self.reader.extent(metric) or (self.now_us() // 1_000_000,) * 2
             start, end = first if start is None else start, last + 1 if end is None else end
-        question = ask(metric, start=start, end=max(end, start + 1), **options)
+            end = max(end, start + 1)
+        question = ask(metric, start=start, end=end, **options)
         series = await self.reader.answer(metric, question)
         return Answer(
             metric=metric.name,
@@ -71,14 +83,24 @@ class Service:
             as_of=self.now_us() // 1000,
             aggregates=question.aggregates,
             series=series,
+            by=question.by,
         )
 
     async def answer_sql(self, sql: str, params: Sequence[Any]) -> tuple[Table, int]:
         """Answer a SELECT that has been checked, once the store covers what was accepted two seconds ago."""
+        if self.queries >= MOST_QUERIES:
+            raise Saturated(f"{MOST_QUERIES} queries are under way already", 2.0)
+        self.queries += 1
+        try:
+            return await self._answer_sql(sql, params)
+        finally:
+            self.queries -= 1
+
+    async def _answer_sql(self, sql: str, params: Sequence[Any]) -> tuple[Table, int]:
         as_of_us = self.now_us() - COVERED_US
         if not await self.progress.caught_up(self.progress.accepted_before(as_of_us), WAIT_S):
             raise Saturated("the store has not caught up with what was accepted two seconds ago", 2.0)
-        table = await self.reader.in_thread(
+        table = await self.reader.in_query_thread(
             lambda: self.store.query(sql, params, timeout_s=self.sql_timeout_s, max_rows=self.sql_max_rows)
         )
         return table, as_of_us // 1000

@@ -33,10 +33,11 @@ SUBPROTOCOL: Final = "phoenix"
 
 
 class SocketEndpoint:
-    """The ASGI application behind the socket."""
+    """The ASGI application behind the socket. idle_s: after so long without a message a connection is closed."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, hub: Hub, *, idle_s: float = IDLE_S) -> None:
+        self._hub, self._idle_s = hub, idle_s
+        self._framed = _Frames()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
@@ -48,11 +49,18 @@ class SocketEndpoint:
             return
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
-        session = _Session(self._hub, _watcher(scope, send), send)
+        session = _Session(self._hub, self._watcher(scope, send), send)
         try:
-            await session.run(receive)
+            await session.run(receive, self._idle_s)
         finally:
             session.end()
+
+    def _watcher(self, scope: Scope, send: Send) -> _DirectWatcher | _QueuedWatcher:
+        viewer = (scope.get("extensions") or {}).get(VIEWER_EXTENSION)
+        if viewer is None:
+            return _QueuedWatcher(send)
+        viewer.become_viewer()
+        return _DirectWatcher(viewer, self._framed)
 
 
 def _refusal(scope: Scope) -> str | None:
@@ -64,20 +72,26 @@ def _refusal(scope: Scope) -> str | None:
         return exc.reason
     headers = dict(scope["headers"])
     origin = headers.get(b"origin", b"").decode("latin-1")
-    if origin and urlsplit(origin).netloc != headers.get(b"host", b"").decode("latin-1"):
+    if origin and _host_of(origin) != headers.get(b"host", b"").decode("latin-1").lower():
         return "the page is of another origin"
     return None
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None  # an address that cannot be one is none of ours
 
 
 class _DirectWatcher:
     """A viewer on our own server: ready frames go straight to its connection."""
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self._last: tuple[bytes, bytes] = (b"", b"")
+    def __init__(self, viewer: Viewer, framed: _Frames) -> None:
+        self._viewer, self._framed = viewer, framed
 
     def send(self, frame: bytes) -> bool:
-        return self._viewer.write(framed(frame))
+        return self._viewer.write(self._framed(frame))
 
     def ready(self) -> bool:
         return self._viewer.writable
@@ -98,44 +112,35 @@ class _Frames:
         return self._frame
 
 
-framed = _Frames()
-
-
 class _QueuedWatcher:
     """A viewer under another ASGI server: one message under way at a time, the next is refused until it has gone."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._task: asyncio.Task[None] | None = None
+        self._last_words: asyncio.Task[None] | None = None
 
     def send(self, frame: bytes) -> bool:
         if not self.ready():
             return False
-        self._task = asyncio.create_task(self._deliver(frame))
+        self._task = self._deliver({"type": "websocket.send", "text": frame.decode()})
         return True
 
-    async def _deliver(self, frame: bytes) -> None:
-        try:
-            await self._send({"type": "websocket.send", "text": frame.decode()})
-        except (OSError, RuntimeError):
-            return  # the connection has ended; `receive` says so too
+    def _deliver(self, message: dict[str, Any]) -> asyncio.Task[None]:
+        async def deliver() -> None:
+            try:
+                await self._send(message)
+            except (OSError, RuntimeError):
+                return  # the connection has ended; `receive` says so too
+
+        return asyncio.create_task(deliver())
 
     def ready(self) -> bool:
-        return self._task is None or self._task.done()
+        return self._last_words is None and (self._task is None or self._task.done())
 
     def close(self, code: int, reason: str) -> None:
-        self._task = asyncio.create_task(self._end(code, reason))
-
-    async def _end(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-
-def _watcher(scope: Scope, send: Send) -> _DirectWatcher | _QueuedWatcher:
-    viewer = (scope.get("extensions") or {}).get(VIEWER_EXTENSION)
-    if viewer is None:
-        return _QueuedWatcher(send)
-    viewer.become_viewer()
-    return _DirectWatcher(viewer)
+        if self._last_words is None:
+            self._last_words = self._deliver({"type": "websocket.close", "code": code, "reason": reason})
 
 
 class _Session:
@@ -146,10 +151,10 @@ class _Session:
         self._connection = Connection()
         self._watched: Range | None = None
 
-    async def run(self, receive: Receive) -> None:
+    async def run(self, receive: Receive, idle_s: float) -> None:
         while True:
             try:
-                async with asyncio.timeout(IDLE_S):
+                async with asyncio.timeout(idle_s):
                     message = await receive()
             except TimeoutError:
                 await self._send({"type": "websocket.close", "code": 1001, "reason": "no heartbeat"})

@@ -1,0 +1,239 @@
+"""Files of events as lines of JSON: NDJSON, a JSON array, CSV; plain, .gz or .zst. Where they are sent is in `replay`."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import math
+import re
+import zlib
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO, cast
+
+import msgspec
+import zstandard
+
+from streamgauge.errors import StreamgaugeError
+from streamgauge.events.limits import INT64_MAX, INT64_MIN
+
+STANDARD_INPUT: Final = "-"
+LONGEST_LINE: Final = 32 * 2**20  # as much as a server takes at once
+LARGEST_ARRAY: Final = 256 * 2**20  # an array is read as a whole
+GZIP_MAGIC: Final = b"\x1f\x8b"
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_PIECE: Final = 16 * 1024  # of compressed bytes: what it inflates to is held
+UTF8_MARK: Final = b"\xef\xbb\xbf"
+DELIMITERS: Final = ",;\t"
+NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+INT64_DIGITS: Final = 20
+DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+
+
+class UnreadableFile(StreamgaugeError):
+    """A file is not there, damaged, or not what its name says."""
+
+
+def bytes_of(names: list[str]) -> int | None:
+    """Give how many bytes files have on the disk; None where that cannot be known beforehand."""
+    paths = [Path(name) for name in names]
+    if STANDARD_INPUT in names or not all(path.is_file() for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+def lines_of(
+    name: str,
+    *,
+    as_text: Container[str] = (),
+    skipped: Callable[[str], None] = lambda problem: None,
+    read: Callable[[int], None] = lambda size: None,
+) -> Iterator[bytes]:
+    """Give a file's events as lines of JSON, each with its newline. Blank lines are left out.
+
+    name: a path, or `-` for standard input; how it is compressed is told by its first bytes, CSV by its name.
+    as_text: columns of CSV whose cells stay text, whatever they look like. skipped: told of each row of CSV that is
+    no event. read: told how many bytes were read of the file as it is on the disk.
+    Raises UnreadableFile.
+    """
+    try:
+        with _opened(name, read) as file:
+            first = _first_character(file)
+            if _is_csv(name, first):
+                yield from _csv_lines(name, file, as_text, skipped)
+            elif first == b"[":
+                yield from _array_lines(name, file)
+            else:
+                yield from _json_lines(name, file)
+    except DAMAGE as exc:
+        raise UnreadableFile(f"{name}: damaged, or ends too early: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise UnreadableFile(
+            f"{name}: not UTF-8: {exc.reason}; convert it, as with iconv -f latin1 -t utf-8"
+        ) from exc
+    except OSError as exc:
+        raise UnreadableFile(f"{name}: {exc.strerror or exc}") from exc
+
+
+@contextmanager
+def _opened(name: str, read: Callable[[int], None]) -> Iterator[io.BufferedReader]:
+    """Open a file for reading what it holds when inflated."""
+    with ExitStack() as held:
+        raw = open(0, "rb", buffering=0, closefd=False) if name == STANDARD_INPUT else Path(name).open("rb", 0)  # noqa: PTH123,SIM115  a descriptor has no path; closed by the stack
+        held.callback(raw.close)
+        file = io.BufferedReader(_Counted(raw, read))
+        magic = file.peek(4)
+        if magic.startswith(GZIP_MAGIC):
+            file = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)))
+        elif magic.startswith(ZSTD_MAGIC) or name.endswith(".zst"):
+            file = io.BufferedReader(_Zstd(file))
+        yield file
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells of every byte that is read of it."""
+
+    def __init__(self, file: io.RawIOBase | io.FileIO, read: Callable[[int], None]) -> None:
+        self._file, self._read = file, read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = self._file.readinto(buffer) or 0
+        self._read(size)
+        return size
+
+
+class _Zstd(io.RawIOBase):
+    """The text of zstd frames. The library's own reader ends without a word where a file was cut off."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inflater = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self._text = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._text:
+            piece = self._next_piece()
+            if not piece:
+                return 0
+            self._begun = True
+            self._text = memoryview(self._inflater.decompress(piece))
+        size = min(len(buffer), len(self._text))
+        buffer[:size], self._text = self._text[:size], self._text[size:]
+        return size
+
+    def _next_piece(self) -> bytes:
+        rest = b""
+        if self._inflater.eof:
+            rest = self._inflater.unused_data
+            self._inflater, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
+        piece = rest or self._file.read(ZSTD_PIECE)
+        if not piece and self._begun:
+            raise EOFError("the last frame of zstd data is not complete")
+        return piece
+
+
+def _first_character(file: io.BufferedReader) -> bytes:
+    return file.peek(64).removeprefix(UTF8_MARK).lstrip()[:1]
+
+
+def _is_csv(name: str, first: bytes) -> bool:
+    """Tell by the name; standard input has none, and no line of CSV looks like an object or an array."""
+    if name == STANDARD_INPUT:
+        return first not in {b"", b"{", b"["}
+    return not {".csv", ".tsv"}.isdisjoint(suffix.lower() for suffix in Path(name).suffixes)
+
+
+def _json_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
+    mark = UTF8_MARK
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise UnreadableFile(f"{name}: a line of more than {LONGEST_LINE >> 20} MiB; expected one event a line")
+        line, mark = line.removeprefix(mark), b""
+        if line.strip():
+            yield line if line.endswith(b"\n") else line + b"\n"
+
+
+def _array_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
+    text = file.read(LARGEST_ARRAY + 1)
+    if len(text) > LARGEST_ARRAY:
+        raise UnreadableFile(
+            f"{name}: an array of more than {LARGEST_ARRAY >> 20} MiB; give one event a line, as jq -c '.[]' writes it"
+        )
+    try:
+        events = msgspec.json.decode(text.removeprefix(UTF8_MARK), type=list[msgspec.Raw])
+    except msgspec.DecodeError as exc:
+        raise UnreadableFile(f"{name}: begins like an array of events, but is not one: {exc}") from exc
+    for event in events:
+        yield msgspec.json.format(bytes(event), indent=-1) + b"\n"
+
+
+def _csv_lines(
+    name: str, file: BinaryIO, as_text: Container[str], skipped: Callable[[str], None]
+) -> Iterator[bytes]:
+    encode = msgspec.json.Encoder().encode
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    rows = _rows(name, text)
+    header = next(rows, (0, []))[1]
+    columns = _columns(name, header)
+    for number, row in rows:
+        if len(row) > len(columns):
+            skipped(f"{name}, line {number}: {len(row)} cells, but the header has {len(columns)}")
+            continue
+        cells = zip(columns, row, strict=False)
+        event = {column: cell if column in as_text else _value(cell) for column, cell in cells if cell}
+        yield encode(event) + b"\n"
+
+
+def _rows(name: str, text: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows that have cells, each with the number of its last line."""
+    lines = _text_lines(name, text)
+    first = next(lines, "")
+    delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as exc:
+        raise UnreadableFile(f"{name}, line {reader.line_num}: {exc}; is a quote missing?") from exc
+
+
+def _text_lines(name: str, text: TextIO) -> Iterator[str]:
+    while line := text.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise UnreadableFile(f"{name}: a line of more than {LONGEST_LINE >> 20} MiB; is it CSV?")
+        yield line
+
+
+def _columns(name: str, header: list[str]) -> list[str]:
+    """Name the columns as the header does; `column_3` is the third where it says nothing."""
+    columns = [cell.strip() or f"column_{place}" for place, cell in enumerate(header, 1)]
+    twice = next((column for place, column in enumerate(columns) if column in columns[:place]), None)
+    if twice is not None:
+        raise UnreadableFile(f"{name}: two columns are named {twice!r}; rename one of them in the first line")
+    return columns
+
+
+def _value(cell: str) -> str | int | float | bool:
+    """Take a cell for a number or a truth value where it is written as JSON has it; "007" stays text."""
+    if cell in {"true", "false"}:
+        return cell == "true"
+    number = NUMBER.fullmatch(cell)
+    if number is None:
+        return cell
+    if number.group(1) or number.group(2):
+        measured = float(cell)
+        return measured if math.isfinite(measured) else cell
+    if len(cell) > INT64_DIGITS or not INT64_MIN <= int(cell) <= INT64_MAX:
+        return cell
+    return int(cell)

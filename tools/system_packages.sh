@@ -1,0 +1,21 @@
+#!/bin/sh
+# What the tests need from the system: a Chromium to drive, and promtool to check /metrics with.
+# Install it where we may; say in one line what to do where we may not.
+set -eu
+missing=""
+have() { for name in "$@"; do command -v "$name" >/dev/null 2>&1 && return 0; done; return 1; }
+have chromium chromium-browser google-chrome || missing="$missing chromium"
+have promtool || missing="$missing prometheus"
+[ -n "$missing" ] || exit 0
+if command -v apt-get >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root=none; fi
+    if [ "$as_root" != none ]; then
+        echo "installing$missing ..."
+        $as_root apt-get update -qq
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+        exit 0
+    fi
+fi
+echo "The tests need$missing: install it (Debian: apt-get install$missing) and run this again."
+exit 1
