@@ -93,7 +93,10 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
         ('{"type":"a","user_id":[]}', "user_id: expected a string or a number, got []"),
         ('{"type":"a","event_id":false}', "event_id: expected a string or a number, got false"),
         ('{"type":"a","timestamp":"soon"}', "timestamp: expected an ISO 8601 time"),
-        ('{"type":"a","timestamp":1770000601}', "timestamp: 601 s ahead of this server's clock; at most 600 s"),
+        (
+            '{"type":"a","timestamp":1770000601}',
+            "timestamp: 601 s ahead of this server's clock; at most 600 s",
+        ),
     ],
 )
 def test_the_reason_names_the_field_and_what_is_wrong(line: str, reason: str) -> None:
@@ -149,11 +152,15 @@ def test_an_event_may_be_exactly_as_long_as_the_limit() -> None:
 SPACE = st.sampled_from(["", "", "", " ", "\t", "  "])
 DIGITS = st.integers(17, 22).flatmap(lambda size: st.text("0123456789", min_size=size, max_size=size))
 EDGES = st.one_of(
-    st.integers(-(2**63) - 3, -(2**63) + 3), st.integers(2**63 - 3, 2**63 + 3), st.integers(2**64 - 2, 2**64 + 2)
+    st.integers(-(2**63) - 3, -(2**63) + 3),
+    st.integers(2**63 - 3, 2**63 + 3),
+    st.integers(2**64 - 2, 2**64 + 2),
 )
 EXPONENTS = st.builds(
     lambda mantissa, letter, sign, zeros, power: f"{mantissa}{letter}{sign}{'0' * zeros}{power}",
-    st.sampled_from(["1", "-1", "9.99", "0", "0.0001", "17976931348623157", "1" * 18 + "." + "1" * 18, "1" * 60]),
+    st.sampled_from(
+        ["1", "-1", "9.99", "0", "0.0001", "17976931348623157", "1" * 18 + "." + "1" * 18, "1" * 60]
+    ),
     st.sampled_from("eE"),
     st.sampled_from(["", "+", "-"]),
     st.integers(0, 4),
@@ -174,20 +181,36 @@ TEXTS = st.one_of(
     st.integers(65_534, 65_538).map(lambda size: "t" * size),
     st.integers(0, 8).map(lambda runs: '\\"\\\\' * runs * 20),
     st.integers(0, 8).map(lambda runs: "\\\\" * runs + "u0000"),
-    st.sampled_from(["", "_sg", "\\u0000", "\\u00E9", "\\u005Fsg", "\\ud800", "\\uDBFF\\uDFFF", "\\udc00x", "\x01"]),
+    st.sampled_from(
+        ["", "_sg", "\\u0000", "\\u00E9", "\\u005Fsg", "\\ud800", "\\uDBFF\\uDFFF", "\\udc00x", "\x01"]
+    ),
 )
 NAMES = st.one_of(
     *(
         st.builds(lambda unit, count: unit * count, st.just(unit), st.integers(below, below + 3))
-        for unit, below in [("n", 126), ("é", 62), ("\\u00e9", 62), ('\\"', 126), ("\\\\", 126), ("😀", 31), ("n:", 62)]
+        for unit, below in [
+            ("n", 126),
+            ("é", 62),
+            ("\\u00e9", 62),
+            ('\\"', 126),
+            ("\\\\", 126),
+            ("😀", 31),
+            ("n:", 62),
+        ]
     ),
     st.integers(120, 130).map(lambda size: "n" * size + "\\\\"),
     st.integers(120, 130).map(lambda size: '\\"' + "n" * size + '\\"x'),
-    st.sampled_from(["", " ", "_", "_s", "_sg", "_sgx", "\\u005fsg", "_\\u0073g", "_s\\u0067", "x_sg", "\\u005Fs\\u0067"]),
-    st.sampled_from(["\\u0000", "a\\u0000", "\\\\u0000", "\\ud800", "\\ud83d\\ude00", "country", "type", "value"]),
+    st.sampled_from(
+        ["", " ", "_", "_s", "_sg", "_sgx", "\\u005fsg", "_\\u0073g", "_s\\u0067", "x_sg", "\\u005Fs\\u0067"]
+    ),
+    st.sampled_from(
+        ["\\u0000", "a\\u0000", "\\\\u0000", "\\ud800", "\\ud83d\\ude00", "country", "type", "value"]
+    ),
 )
 SCALARS = st.one_of(
-    NUMBERS, TEXTS.map(lambda text: f'"{text}"'), st.sampled_from(["null", "true", "NaN", "01", "1.", "tru", "[1,]"])
+    NUMBERS,
+    TEXTS.map(lambda text: f'"{text}"'),
+    st.sampled_from(["null", "true", "NaN", "01", "1.", "tru", "[1,]"]),
 )
 
 
@@ -208,13 +231,20 @@ def odd_values(draw: st.DrawFn) -> str:
 
 @st.composite
 def odd_lines(draw: st.DrawFn) -> bytes:
-    fields = [f'"{draw(NAMES)}"{draw(SPACE)}:{draw(SPACE)}{draw(odd_values())}' for _ in range(draw(st.integers(1, 2)))]
+    fields = [
+        f'"{draw(NAMES)}"{draw(SPACE)}:{draw(SPACE)}{draw(odd_values())}'
+        for _ in range(draw(st.integers(1, 2)))
+    ]
     fields += [f'"f{number}":1' for number in range(draw(st.sampled_from([0, 0, 0, 0, 253, 254, 255, 256])))]
     fields.insert(draw(st.integers(0, len(fields))), draw(st.sampled_from(['"type":"a"'] * 8 + ['"kind":1'])))
     line = ("{" + ",".join(fields) + "}").encode()
     if draw(st.integers(0, 15)) == 0:
         at = draw(st.integers(1, len(line) - 1))
-        line = line[:at] + draw(st.sampled_from([b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xe2\x82", b"\r"])) + line[at:]
+        line = (
+            line[:at]
+            + draw(st.sampled_from([b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xe2\x82", b"\r"]))
+            + line[at:]
+        )
     return line
 
 
@@ -230,7 +260,12 @@ GOOD = [
 @example([GOOD[0], b'{"type":"a","h":"1a2a3412345678901234","x":9999999999999999999}'])
 @example([b'{"type":"a","' + b"n" * 129 + b'\\\\":"x"}', b'{"type":"a","":1}'])
 @example([b'{"type":"a","' + b"n" * 129 + b'\\"x":1}', GOOD[0]])
-@example([b'{"type":"a","x":%s}' % text for text in (b"[1e400]", b"[1,1e400]", b" 1e400", b"\t-1e400", b"[1,-1e400]")])
+@example(
+    [
+        b'{"type":"a","x":%s}' % text
+        for text in (b"[1e400]", b"[1,1e400]", b" 1e400", b"\t-1e400", b"[1,-1e400]")
+    ]
+)
 def test_a_batch_is_judged_exactly_as_its_lines_are_one_by_one(lines: list[bytes]) -> None:
     assert_the_batch_is_judged_line_by_line([line.strip() for line in lines])
 

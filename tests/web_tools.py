@@ -82,8 +82,12 @@ async def serving(
 async def until(holds: Callable[[], object], timeout_s: float = WAIT_S) -> None:
     """Let the loop turn until something is true; fail when it does not become so in time."""
     async with asyncio.timeout(timeout_s):
-        while not holds():
-            await asyncio.sleep(0.001)
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(
+                0.001
+            )  # what is waited for comes from threads and sockets, which need their turn
 
 
 async def receive(socket: ClientConnection) -> Frame:

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -21,11 +22,12 @@ from rich.table import Table as RichTable
 from streamgauge import app as application
 from streamgauge import config, demo, logs
 from streamgauge import replay as replaying
-from streamgauge.errors import StoreError, StreamgaugeError
+from streamgauge.errors import InternalError, OptionError, StoreError, StreamgaugeError
 from streamgauge.event import FieldMapping
+from streamgauge.event_files import bytes_of
 from streamgauge.journals.lock import lock_folder
 from streamgauge.options import Options
-from streamgauge.remote import Remote
+from streamgauge.remote import INSTANCE_FILE, Remote
 from streamgauge.store import Table
 from streamgauge.stores.registry import open_store
 from streamgauge.version import __version__
@@ -35,6 +37,7 @@ P = ParamSpec("P")
 cli = typer.Typer(
     name="streamgauge",
     help="Real-time analytics: events in over HTTP, exact numbers out, live in the browser.",
+    epilog="Example: streamgauge demo, and then open http://localhost:4000",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -45,12 +48,14 @@ FAILED = 70  # EX_SOFTWARE: a supervisor should start it again
 
 
 def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """End with one line and exit code 2 where the user can mend it."""
+    """End with a message and exit code 2 where the user can mend it."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except InternalError:  # a bug: whoever reports it needs the traceback
+            raise
         except StoreError as exc:
             print(f"streamgauge: {exc}", file=sys.stderr)
             raise typer.Exit(FAILED) from exc
@@ -63,14 +68,34 @@ def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
+def _whole_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise typer.BadParameter(f"expected a whole number, got {text[:60]!r}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a number, got {text[:60]!r}") from None
+
+
 ConfigFile = Annotated[
-    Path | None, typer.Argument(help="A TOML file; see docs/options.md.", show_default=False)
+    Path | None,
+    typer.Argument(help="A TOML file; see docs/options.md.", metavar="CONFIG", show_default=False),
 ]
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
-Port = Annotated[int | None, typer.Option(help="The port; 0 takes any free one.", show_default="4000")]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        help="The port; 0 takes any free one.", show_default="4000", parser=_whole_number, metavar="<int>"
+    ),
+]
 Data = Annotated[
     str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
 ]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Let other machines in, without API keys.")]
 Url = Annotated[str, typer.Option(help="The server's address.")]
 
 
@@ -92,11 +117,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     data: Data = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Let others in without API keys.")] = False,
+    insecure: Insecure = False,
 ) -> None:
     """Start a server. It starts empty and keeps what it is sent in its data folder."""
-    overrides = {"server.host": host, "server.port": port, "data": data, "server.insecure": insecure or None}
-    options = config.load(config_file, overrides)
+    options = _load(config_file, _listening(host, port, insecure=insecure) | {"data": data})
     _run(_serve(options, demo_name=None))
 
 
@@ -108,18 +132,36 @@ def demo_command(
     host: Host = None,
     port: Port = None,
     data: Annotated[str, typer.Option(help="The demo's own folder.")] = "demo-data",
+    insecure: Insecure = False,
 ) -> None:
     """Start a server with a stream of made-up events of its own, in a folder of its own."""
     if name != demo.NAME:
-        raise typer.BadParameter(f"there is the demo {demo.NAME!r}, not {name!r}")
-    options = config.load(None, {"server.host": host, "server.port": port, "data": data})
+        raise StreamgaugeError(f"no demo {name[:60]!r}; there is {demo.NAME!r}")
+    options = _load(None, _listening(host, port, insecure=insecure) | {"data": data})
     _run(_serve(options, demo_name=name))
+
+
+def _listening(host: str | None, port: int | None, *, insecure: bool) -> dict[str, object]:
+    return {"server.host": host, "server.port": port, "server.insecure": insecure or None}
+
+
+def _load(file: Path | None, overrides: Mapping[str, object]) -> Options:
+    """Read and check the configuration, its expressions too, and name the file where something is wrong."""
+    options = config.load(file, overrides)
+    try:
+        application.metrics_of(options)
+        if options.transform.keep is not None:
+            application.parse_expression(options.transform.keep, "transform.keep")
+    except OptionError as exc:
+        raise OptionError(f"{file}: {exc.path}", exc.problem, exc.fix) from exc
+    return options
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
     logs.configure()
     gc.freeze()  # what is loaded now stays; collections look at less
     gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(0.0005)  # the loop gets the interpreter back from the store's thread ten times as soon
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main)
@@ -137,21 +179,56 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(options: Options, *, demo_name: str | None) -> None:
     server = application.App(options, demo=demo_name)
-    running = await server.start()
-    _greet(options, running, demo_name)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, stopping.set)
+    stopping = _stopped_by_signals()
+    with _usable_folder(options.data):
+        running = await server.start()
+    if not stopping.is_set():
+        _greet(options, running, demo_name)
     if server.failure is not None:
         server.failure.add_done_callback(lambda _: stopping.set())
     made_up = asyncio.create_task(_make_up_events(server)) if demo_name else None
+    if made_up is not None:
+        made_up.add_done_callback(lambda _: stopping.set())
     await stopping.wait()
     if made_up is not None:
         made_up.cancel()
-        await asyncio.gather(made_up, return_exceptions=True)
-    await server.stop()
-    server.raise_failure()
+    try:
+        await server.stop()
+        server.raise_failure()
+    finally:
+        if made_up is not None:
+            await _ended(made_up)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Wait for a task that was cancelled; raises what it failed with before."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    """Give an event that Ctrl-C and SIGTERM set; a second one ends the process there and then."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop() -> None:
+        stopping.set()
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(sign)
+            signal.signal(sign, signal.SIG_DFL)
+
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop)
+    return stopping
+
+
+@contextmanager
+def _usable_folder(data: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        fix = "choose another with --data"
+        raise OptionError("data", f"cannot keep anything in {data}: {exc.strerror or exc}", fix) from exc
 
 
 async def _make_up_events(server: application.App) -> None:
@@ -180,7 +257,11 @@ def _greet(options: Options, running: application.Running, demo_name: str | None
 @_plain_errors
 def replay(
     files: Annotated[
-        list[str], typer.Argument(help="NDJSON or CSV, plain, .gz or .zst; - is standard input.")
+        list[str],
+        typer.Argument(
+            help="NDJSON, a JSON array, or CSV (by its name); plain, .gz or .zst; - is standard input.",
+            metavar="FILE",
+        ),
     ],
     *,
     url: Url = DEFAULT_URL,
@@ -189,7 +270,14 @@ def replay(
     value: Annotated[str, typer.Option(help="The field with the number to measure.")] = "value",
     user_id: Annotated[str, typer.Option(help="The field that says who.")] = "user_id",
     event_id: Annotated[str, typer.Option(help="The field with the event's id.")] = "event_id",
-    speed: Annotated[float, typer.Option(help="1: as fast as it happened; 0: as fast as possible.")] = 0.0,
+    speed: Annotated[
+        float,
+        typer.Option(
+            help="1: as fast as it happened; 10: ten times that; 0: as fast as possible.",
+            parser=_number,
+            metavar="<float>",
+        ),
+    ] = 0.0,
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="Move times so that the last event is now.")
     ] = False,
@@ -198,28 +286,39 @@ def replay(
     mapping = FieldMapping(type=type, timestamp=timestamp, value=value, user_id=user_id, event_id=event_id)
     pace = replaying.Pace(speed=speed, shift_to_now=shift_to_now)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("sending", total=None)
+    errors = Console(stderr=True)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("sending", total=bytes_of(files))
         outcome = replaying.replay(
-            files, url, mapping=mapping, pace=pace, progress=lambda sent: progress.update(task, advance=sent)
+            files, url, mapping=mapping, pace=pace, progress=lambda read: progress.update(task, advance=read)
         )
+    _tell(outcome, url)
+
+
+def _tell(outcome: replaying.Outcome, url: str) -> None:
+    if not outcome.sent and not outcome.rejected:
+        print("there are no events in it; nothing was sent")
+        return
+    span = replaying.describe_range(outcome)
     print(
-        f"{outcome.accepted:,} events accepted, {outcome.rejected:,} rejected; {replaying.describe_range(outcome)}"
+        f"{outcome.accepted:,} events accepted, {outcome.rejected:,} rejected" + (f"; {span}" if span else "")
     )
     for problem in outcome.errors:
         print(f"  {problem}")
+    if outcome.rejected > len(outcome.errors):
+        print(f"  (the first {len(outcome.errors)} of {outcome.rejected:,})")
     print(f"See them at {replaying.page_address(url, outcome)}")
 
 
 @cli.command(epilog='Example: streamgauge query "SELECT type, count(*) FROM events GROUP BY type"')
 @_plain_errors
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT over the views events and rollups.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT over the views events and rollups.", metavar="SQL")],
     *,
     url: Annotated[
         str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
     ] = None,
-    data: Annotated[str, typer.Option(help="The data folder.")] = "data",
+    data: Data = None,
     config_file: Annotated[Path | None, typer.Option("--config", help="The server's configuration.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
@@ -231,19 +330,25 @@ def query(
 
 
 def _query_folder(sql: str, options: Options) -> Table:
-    owner = Remote.owner_of(Path(options.data))
-    if owner is not None:
-        return owner.query(sql)
-    if not Path(options.data).is_dir():
-        raise StreamgaugeError(
-            f"{options.data}: there is no such data folder; name it with --data, or a server with --url"
-        )
-    with lock_folder(Path(options.data)):
-        store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
-        try:
-            return store.query(sql, [], timeout_s=options.query.timeout, max_rows=options.query.max_rows)
-        finally:
-            store.close()
+    data = Path(options.data)
+    with _usable_folder(options.data):
+        owner = Remote.owner_of(data)
+        if owner is not None:
+            return owner.query(sql)
+        if not (data / INSTANCE_FILE).exists():
+            raise StreamgaugeError(
+                f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
+            )
+        with lock_folder(data):
+            return _query_store(sql, options)
+
+
+def _query_store(sql: str, options: Options) -> Table:
+    store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
+    try:
+        return store.query(sql, [], timeout_s=options.query.timeout, max_rows=options.query.max_rows)
+    finally:
+        store.close()
 
 
 def _print_table(table: Table, *, as_csv: bool) -> None:
@@ -260,14 +365,13 @@ def _print_table(table: Table, *, as_csv: bool) -> None:
 
 @cli.command(epilog="Example: streamgauge check streamgauge.toml")
 @_plain_errors
-def check(config_file: Annotated[Path, typer.Argument(help="The TOML file to check.")]) -> None:
+def check(
+    config_file: Annotated[Path, typer.Argument(help="The TOML file to check.", metavar="CONFIG")],
+) -> None:
     """Check a configuration, expressions included, without starting anything."""
-    options = config.load(config_file)
-    metrics = application.metrics_of(options)
-    if options.transform.keep is not None:
-        application.parse_expression(options.transform.keep, "transform.keep")
-    own = [metric for metric in metrics.values() if not metric.built_in]
-    print(f"{config_file}: good; {len(own)} metrics of its own")
+    options = _load(config_file, {})
+    own = [metric for metric in application.metrics_of(options).values() if not metric.built_in]
+    print(f"{config_file}: good; {len(own)} metric{'' if len(own) == 1 else 's'} of its own")
     for metric in own:
         by = f" by {', '.join(metric.by)}" if metric.by else ""
         where = f" where {metric.where.text}" if metric.where else ""
@@ -276,7 +380,20 @@ def check(config_file: Annotated[Path, typer.Argument(help="The TOML file to che
 
 def main() -> None:
     """Run the command line."""
-    cli()
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except typer.TyperException as exc:
+        if exc.message:  # without any words the help was printed instead
+            print(f"streamgauge: {_misuse(exc)}", file=sys.stderr)
+        sys.exit(exc.exit_code)
+
+
+def _misuse(error: typer.TyperException) -> str:
+    """Say in one line what is wrong with the words of the command line."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "streamgauge"
+    message = " ".join(error.format_message().split())
+    return f"{message} (`{command} --help` shows what there is)"
 
 
 __all__ = ["cli", "main"]

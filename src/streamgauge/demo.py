@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from streamgauge.errors import Saturated
+
 Event = dict[str, Any]
 
 NAME: Final = "shop"
@@ -60,17 +62,38 @@ class Shop:
 
 
 async def run(
-    accept: Callable[[bytes], Awaitable[object]], now_s: Callable[[], float], *, history: bool
+    accept: Callable[[bytes], Awaitable[object]],
+    now_s: Callable[[], float],
+    *,
+    history: bool,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Send events for ever; with `history`, first those of the last quarter of an hour."""
+    """Send events for ever; with `history`, first those of the last quarter of an hour.
+
+    Where `accept` raises Saturated the same events are sent again later. After a longer pause of the machine at most
+    the last quarter of an hour is made up for.
+    """
     shop, encoder = Shop(), msgspec.json.Encoder()
     at = now_s() - (HISTORY_S if history else 0)
     while True:
         now = now_s()
+        at = max(at, now - HISTORY_S)
         while at < now:
             until = min(at + 10.0, now)
             events = list(shop.between(at, until))
             if events:
-                await accept(encoder.encode_lines(events))
+                await _insist(accept, encoder.encode_lines(events), sleep)
             at = until
-        await asyncio.sleep(TICK_S)
+        await sleep(TICK_S)
+
+
+async def _insist(
+    accept: Callable[[bytes], Awaitable[object]], payload: bytes, sleep: Callable[[float], Awaitable[object]]
+) -> None:
+    while True:
+        try:
+            await accept(payload)
+        except Saturated as exc:
+            await sleep(exc.retry_after_s)
+        else:
+            return

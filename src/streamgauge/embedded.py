@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
 from streamgauge import app, config, logs
 from streamgauge.engine import Engine
-from streamgauge.errors import StreamgaugeError
+from streamgauge.errors import QueryTimeout, Saturated, StreamgaugeError
 from streamgauge.intake import Receipt
 from streamgauge.metrics.query import ask
 from streamgauge.web.api import metric_body
@@ -22,8 +26,12 @@ from streamgauge.web.service import Answer
 SOURCE: Final = "python"
 MOST_WAITING: Final = 8192  # events that are pushed one by one before they are handed over together
 HAND_OVER_S: Final = 0.005
+PATIENCE_S: Final = 30.0  # how long a push waits for room
+UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+STAND_IN: Final = b"null"  # for an event that is no JSON: it is counted, as rejected
 
 Event = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Streamgauge:
@@ -34,28 +42,28 @@ class Streamgauge:
             gauge.query("events", by="type", aggregates=["count", "p99"])
 
     options: a configuration as in the file, for instance `{"metric": [{"name": ...}]}`. data: a folder to keep
-    everything in; without one, everything is in memory and gone with the process. Safe to use from several threads.
+    everything in; without one, everything is in memory and gone with the process. Safe to use from several threads,
+    also where an event loop is running. It starts with the first use and ends with `close`, the `with` block or the
+    program. It belongs to the process that started it: a forked child makes its own.
+    Raises OptionError for bad options; DataFolderInUse, when it starts, where the folder has an owner.
     """
 
     def __init__(
         self, options: Mapping[str, object] | None = None, *, data: str | Path | None = None
     ) -> None:
         logs.configure()
-        values = dict(options or {})
-        if data is None:
-            values.setdefault("store", {"url": app.IN_MEMORY, "raw_events": False})
-        else:
-            values["data"] = str(data)
-        self._options = config.from_mapping(values)
+        self._options = config.from_mapping(_with_defaults(dict(options or {}), data))
         self._mapping = app.mapping_of(self._options)
         self._encoder = msgspec.json.Encoder()
-        self._pushed: list[Event] = []
-        self._lock = threading.Lock()
+        self._pushed: deque[Event] = deque()  # never replaced: another thread may be about to append
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._engine: Engine | None = None
         self._open: app.OpenEngine | None = None
+        self._turn: asyncio.Lock
         self._problem: Exception | None = None
+        self._why_not = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -67,73 +75,46 @@ class Streamgauge:
         self.close()
 
     def start(self) -> None:
-        """Start the pipeline; done by the first push where it was not done before."""
-        if self._engine is not None:
-            return
-        loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, args=(loop,), name="streamgauge", daemon=True)
-        self._thread.start()
-        self._loop = loop
-        self._open = app.OpenEngine(self._options, failed=self._failed)
-        try:
-            self._engine = asyncio.run_coroutine_threadsafe(self._open.start(), loop).result()
-        except BaseException:
-            self._end_loop()
-            raise
-        loop.call_soon_threadsafe(self._hand_over_soon)
-
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_forever()
-        loop.close()
-
-    def _failed(self, error: Exception) -> None:
-        self._problem = error
-
-    def _hand_over_soon(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._pushed:
-            task = loop.create_task(self._hand_over())
-            task.add_done_callback(self._handed_over)
-        loop.call_later(HAND_OVER_S, self._hand_over_soon)
-
-    def _handed_over(self, task: asyncio.Task[Receipt]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._problem = self._problem or StreamgaugeError(
-                f"pushed events were not accepted: {task.exception()}"
-            )
-
-    async def _hand_over(self) -> Receipt:
-        events, self._pushed = self._pushed, []
-        return await self._accept(events)
-
-    async def _accept(self, events: Sequence[Event]) -> Receipt:
-        if not events or self._engine is None:
-            return Receipt()
-        return await self._engine.intake.accept(self._encoder.encode_lines(events), SOURCE, self._mapping)
+        """Start the pipeline; done by the first push or query where it was not done before."""
+        with self._lock:
+            if self._engine is not None:
+                return
+            loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_run, args=(loop,), name="streamgauge", daemon=True)
+            self._thread.start()
+            self._loop, self._turn, self._problem = loop, asyncio.Lock(), None
+            self._open = app.OpenEngine(self._options, failed=self._failed)
+            try:
+                self._engine = self._call(self._open.start())
+            except BaseException:
+                self._end_loop()
+                raise
+            self._why_not = ""
+            _end_with_the_program(self)
+            loop.call_soon_threadsafe(self._hand_over_soon)
 
     def push_event(self, event: Event) -> None:
-        """Count one event. It is handed over within some milliseconds, or by the next `query`, together with others.
+        """Count one event. It is read some milliseconds later, or by the next `query`: do not change it after this.
 
-        Raises what kept earlier events from being accepted. An event that is not valid is counted as rejected, in
-        `ledger()`; to be told of each, use `push_events`.
+        Waits while there is no room, at most half a minute. Raises what keeps events from being accepted, and then
+        has not taken this one. An event that is not valid is counted as rejected, in `ledger()`; to be told of each,
+        use `push_events`.
         """
         if self._engine is None:
-            self.start()
-        self._raise_problem()
+            self._ready()
+        if len(self._pushed) >= MOST_WAITING or self._problem is not None:
+            self._raise_problem()
+            self._call(self._hand_over())
         self._pushed.append(event)
-        if len(self._pushed) >= MOST_WAITING:
-            self._sync()
 
     def push_events(self, events: Iterable[Event]) -> Receipt:
-        """Count many events; gives how many were accepted, and which were rejected why. Raises Saturated."""
-        if self._engine is None:
-            self.start()
-        self._raise_problem()
-        self._sync()
-        receipt: Receipt = self._call(self._accept(list(events)))
-        return receipt
+        """Count many events; gives how many were accepted, and which were rejected why.
+
+        Waits while there is no room, at most half a minute; raises Saturated then, and has accepted none of them.
+        """
+        wanted = list(events)
+        self._ready()
+        return self._call(self._hand_over(wanted))
 
     def query(
         self,
@@ -141,33 +122,34 @@ class Streamgauge:
         *,
         by: str | Sequence[str] | None = None,
         aggregates: Sequence[str] | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
         step: int | None = None,
         top: int | None = None,
         where: str | None = None,
     ) -> list[dict[str, Any]]:
         """Give a metric's series, with everything that was pushed before; by default over all time.
 
-        start, end: seconds since 1970. Each series is as in the HTTP API: {"by", "totals", "points"}.
+        start, end: seconds since 1970, to the whole second. Each series is as in the HTTP API: {"by", "totals",
+        "points"}, with the points' times in milliseconds. Raises QueryError for what the metric cannot answer.
         """
-        if self._engine is None:
-            self.start()
-        self._sync()
         names = [by] if isinstance(by, str) else by
         options = {"by": names, "aggregates": aggregates, "step": step, "top": top, "where": where}
-        series: list[dict[str, Any]] = self._call(self._query(metric, start, end, options))
-        return series
+        first = None if start is None else math.floor(start)
+        last = None if end is None else math.ceil(end)
+        return self._call(self._query(self._ready(), metric, first, last, options))
 
     async def _query(
-        self, name: str, start: int | None, end: int | None, options: dict[str, Any]
+        self, engine: Engine, name: str, start: int | None, end: int | None, options: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        engine = self._running()
-        await engine.flush()
+        await self._hand_over()
+        if not await engine.flush():
+            raise QueryTimeout("what was pushed is not counted yet; push less at a time, or ask again later")
         metric = engine.reader.metric(name)
         if start is None or end is None:
             first, last = await engine.reader.extent(metric) or (0, 0)
             start, end = first if start is None else start, last + 1 if end is None else end
+            end = max(end, start + 1)
         question = ask(metric, start=start, end=end, **options)
         series = await engine.reader.answer(metric, question)
         answer = Answer(
@@ -178,45 +160,122 @@ class Streamgauge:
         return found
 
     def ledger(self) -> dict[str, Any]:
-        """Give what became of every event that was pushed."""
-        self._sync()
-        return dict(self._running().ledger.as_dict())
+        """Give what became of every event that was pushed; `pending` are those that are not committed yet."""
+        engine = self._ready()
+        self._call(self._hand_over())
+        return dict(engine.ledger.as_dict())
 
     def close(self) -> None:
-        """Finish what was pushed, keep it where there is a data folder, and end."""
-        if self._engine is None or self._open is None:
-            return
-        try:
-            self._sync()
-            self._call(self._open.stop())
-        finally:
-            self._engine = None
-            self._end_loop()
+        """Finish what was pushed, keep it where there is a data folder, and end. Doing so twice is harmless.
 
-    def _sync(self) -> None:
+        Raises what kept events that were pushed from being accepted.
+        """
         with self._lock:
-            if self._pushed:
-                self._call(self._hand_over())
-        self._raise_problem()
+            if self._engine is None or self._open is None:
+                return
+            self._engine, self._why_not = None, "it was closed; call start() to go on"
+            try:
+                self._call(self._finish(self._open))
+            finally:
+                self._end_loop()
+            self._raise_problem()
+            if self._pushed:  # by a thread that had looked whether it runs just before
+                late = len(self._pushed)
+                self._pushed.clear()
+                raise StreamgaugeError(
+                    f"{late:,} events were pushed while it was closed, and are not counted"
+                )
+
+    async def _finish(self, opened: app.OpenEngine) -> None:
+        try:
+            await self._hand_over()
+        except Exception as exc:
+            left = len(self._pushed)
+            self._pushed.clear()
+            raise StreamgaugeError(f"{left:,} events that were pushed could not be accepted: {exc}") from exc
+        finally:
+            await opened.stop()
+
+    def _hand_over_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._pushed and not self._turn.locked():
+            loop.create_task(self._hand_over()).add_done_callback(self._handed_over)
+        loop.call_later(HAND_OVER_S, self._hand_over_soon)
+
+    def _handed_over(self, task: asyncio.Task[Receipt]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._problem = self._problem or StreamgaugeError(f"pushed events are not accepted: {error}")
+
+    async def _hand_over(self, more: Sequence[Event] = ()) -> Receipt:
+        """Have everything accepted that was pushed before, and then `more`; what fails of the former stays pushed."""
+        async with self._turn:  # who comes second waits until what the first has taken is accepted
+            waiting = [self._pushed.popleft() for _ in range(len(self._pushed))]
+            try:
+                await self._accept(waiting)
+            except BaseException:
+                self._pushed.extendleft(reversed(waiting))
+                raise
+            return await self._accept(more)
+
+    async def _accept(self, events: Sequence[Event]) -> Receipt:
+        if not events or self._open is None:
+            return Receipt()
+        payload, unwritable = self._payload(events)
+        receipt = await self._insist(self._open.engine, payload)
+        receipt.errors = [(place, unwritable.get(place, problem)) for place, problem in receipt.errors]
+        return receipt
+
+    async def _insist(self, engine: Engine, payload: bytes) -> Receipt:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while True:
+            try:
+                return await engine.intake.accept(payload, SOURCE, self._mapping)
+            except Saturated as exc:
+                if engine.intake.draining or loop.time() >= deadline:
+                    raise
+                await asyncio.sleep(min(exc.retry_after_s, HAND_OVER_S * 20))
+
+    def _payload(self, events: Sequence[Event]) -> tuple[bytes, dict[int, str]]:
+        """Write events as lines; and say, by their positions, which of them cannot be written and why."""
+        try:
+            return self._encoder.encode_lines(events), {}
+        except UNWRITABLE:
+            pass  # one by one then, so that the bad ones do not cost the others
+        lines, problems = [], {}
+        for place, event in enumerate(events):
+            try:
+                lines.append(self._encoder.encode(event))
+            except UNWRITABLE as exc:
+                lines.append(STAND_IN)
+                problems[place] = f"event: cannot be written as JSON: {exc}"
+        return b"\n".join(lines) + b"\n", problems
+
+    def _failed(self, error: Exception) -> None:
+        self._problem = error
 
     def _raise_problem(self) -> None:
         if self._problem is not None:
             problem, self._problem = self._problem, None
             raise problem
 
-    def _running(self) -> Engine:
+    def _ready(self) -> Engine:
+        """Give the engine, started where it never was."""
         if self._engine is None:
-            raise StreamgaugeError(
-                "this Streamgauge is not running; use it in a `with` block, or call start()"
-            )
+            if self._why_not:
+                raise StreamgaugeError(f"this Streamgauge is not running: {self._why_not}")
+            self.start()
+        self._raise_problem()
+        if self._engine is None:
+            raise StreamgaugeError(f"this Streamgauge is not running: {self._why_not}")
         return self._engine
 
-    def _call(self, coroutine: Any) -> Any:
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         loop = self._loop
         if loop is None:
             coroutine.close()
             raise StreamgaugeError(
-                "this Streamgauge is not running; use it in a `with` block, or call start()"
+                f"this Streamgauge is not running: {self._why_not or 'it has not started'}"
             )
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
@@ -224,4 +283,45 @@ class Streamgauge:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
-        self._loop = self._thread = None
+        self._loop = self._thread = self._open = None
+
+    def _forked(self) -> None:
+        """In a child process there is no thread, and another's events, folder and locks are none of its business."""
+        self._engine = self._open = self._loop = self._thread = self._problem = None
+        self._lock = threading.RLock()
+        self._pushed.clear()
+        self._why_not = "it belongs to the process that this one was forked from; make another here"
+
+
+def _with_defaults(values: dict[str, object], data: str | Path | None) -> dict[str, object]:
+    """Keep everything in memory where neither a folder nor a store is named."""
+    if data is not None:
+        values["data"] = str(data)
+    store = values.get("store", {})
+    if "data" not in values and isinstance(store, Mapping) and "url" not in store:
+        values["store"] = {"url": app.IN_MEMORY, "raw_events": False, **store}
+    return values
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+def _end_with_the_program(gauge: Streamgauge) -> None:
+    """Close it when the program ends, and leave a forked child without it."""
+    this = weakref.ref(gauge)
+
+    def close() -> None:
+        if (left := this()) is not None:
+            left.close()
+
+    def forked() -> None:
+        if (inherited := this()) is not None:
+            inherited._forked()  # noqa: SLF001  ours, one page up
+
+    # `atexit` comes too late: by then no thread of a pool may start any more, and ours are needed to commit
+    threading._register_atexit(close)  # type: ignore[attr-defined]  # noqa: SLF001
+    os.register_at_fork(after_in_child=forked)

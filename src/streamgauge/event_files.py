@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Container, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
@@ -79,12 +79,11 @@ def lines_of(
 
 
 @contextmanager
-def _opened(name: str, read: Callable[[int], None]) -> Iterator[io.BufferedReader]:
+def _opened(name: str, read: Callable[[int], None]) -> Iterator[io.BufferedReader[Any]]:
     """Open a file for reading what it holds when inflated."""
-    with ExitStack() as held:
-        raw = open(0, "rb", buffering=0, closefd=False) if name == STANDARD_INPUT else Path(name).open("rb", 0)  # noqa: PTH123,SIM115  a descriptor has no path; closed by the stack
-        held.callback(raw.close)
-        file = io.BufferedReader(_Counted(raw, read))
+    is_input = name == STANDARD_INPUT
+    with io.FileIO(0 if is_input else name, closefd=not is_input) as raw:
+        file: io.BufferedReader[Any] = io.BufferedReader(_Counted(raw, read))
         magic = file.peek(4)
         if magic.startswith(GZIP_MAGIC):
             file = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)))
@@ -142,7 +141,7 @@ class _Zstd(io.RawIOBase):
         return piece
 
 
-def _first_character(file: io.BufferedReader) -> bytes:
+def _first_character(file: io.BufferedReader[Any]) -> bytes:
     return file.peek(64).removeprefix(UTF8_MARK).lstrip()[:1]
 
 
@@ -157,7 +156,9 @@ def _json_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
     mark = UTF8_MARK
     while line := file.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE:
-            raise UnreadableFile(f"{name}: a line of more than {LONGEST_LINE >> 20} MiB; expected one event a line")
+            raise UnreadableFile(
+                f"{name}: a line of more than {LONGEST_LINE >> 20} MiB; expected one event a line"
+            )
         line, mark = line.removeprefix(mark), b""
         if line.strip():
             yield line if line.endswith(b"\n") else line + b"\n"

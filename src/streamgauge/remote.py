@@ -16,6 +16,7 @@ from streamgauge.store import Table
 
 ADDRESS_FILE: Final = "address"
 LOCK_FILE: Final = "lock"
+INSTANCE_FILE: Final = "instance"  # every data folder that was ever opened has it
 TIMEOUT_S: Final = 30.0
 
 

@@ -28,7 +28,7 @@ LONGEST_WAIT_S: Final = 30.0
 IDLE_S: Final = 5.0  # a connection unused for longer may have been closed by the server
 MOST_ERRORS: Final = 10
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-ACCEPTED, UNPROCESSABLE = 202, 422
+ACCEPTED, NOT_JSON, UNPROCESSABLE = 202, 400, 422
 NO_ROOM: Final = (429, 503)
 
 
@@ -122,7 +122,7 @@ def replay(
     """
     pace, clock = pace or Pace(), clock or Clock()
     address, outcome = Address.read(url), Outcome()
-    times = _Times(mapping, clock)
+    times = _Times(mapping)
     shift_us = _shift(names, mapping, times, clock) if pace.shift_to_now else 0
     schedule = _Schedule(pace.speed, clock)
     sender = _Sender(address, mapping, clock)
@@ -160,7 +160,7 @@ def _send(sender: _Sender, body: _Body, outcome: Outcome, clock: Clock) -> None:
 class _Times:
     """Puts lines together to bodies, and reads their times."""
 
-    def __init__(self, mapping: FieldMapping, clock: Clock) -> None:
+    def __init__(self, mapping: FieldMapping) -> None:
         stamp: Any = msgspec.defstruct(
             "Stamp",
             [("timestamp", str | int | float | None, None)],
@@ -285,6 +285,8 @@ class _Sender:
             if status not in NO_ROOM or self._clock.monotonic() >= deadline:
                 break
             self._clock.sleep(_wait_of(headers.get("retry-after", "")))
+        if status == NOT_JSON:  # of this part; another may be better
+            return _Receipt(0, body.count(b"\n"), [_Refused(0, detail_of(text))])
         if status not in {ACCEPTED, UNPROCESSABLE}:
             raise ReplayError(f"{self._address.url} answered {status}: {detail_of(text)}")
         try:
@@ -305,8 +307,10 @@ class _Sender:
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as exc:
-            lost = f"whether the last {body.count(b'\n'):,} events were accepted is not known"
-            raise ReplayError(f"{self._address.url}: the connection broke: {exc}; {lost}") from exc
+            events = body.count(b"\n")
+            raise ReplayError(
+                f"{self._address.url}: the connection broke: {exc}; whether the last {events:,} events were accepted is not known"
+            ) from exc
         self._used_at = self._clock.monotonic()
         return response.status, {name.lower(): value for name, value in response.getheaders()}, text
 
@@ -356,4 +360,13 @@ def describe_range(outcome: Outcome) -> str:
     return f"{first} to {last} UTC"
 
 
-__all__ = ["Clock", "Outcome", "Pace", "RemoteError", "ReplayError", "describe_range", "page_address", "replay"]
+__all__ = [
+    "Clock",
+    "Outcome",
+    "Pace",
+    "RemoteError",
+    "ReplayError",
+    "describe_range",
+    "page_address",
+    "replay",
+]

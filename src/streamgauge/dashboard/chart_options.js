@@ -41,7 +41,7 @@ export function plotOptions(host, options, drawn) {
       y: bands !== undefined,
     },
     scales: {
-      x: { range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) => xRange(min, max + (options.stepS ?? 0)) },
+      x: { range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) => xRange(min, max, options.stepS ?? 0) },
       y: {
         range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) =>
           (bands === undefined ? yRange(min, max, fromZero) : [0, Math.max(1, bands().edges.length - 1)]),
@@ -133,10 +133,10 @@ function zoomed(plot, onZoom) {
   onZoom(from, Math.max(to, from + LEAST_ZOOM_MS));
 }
 
-/** @param {number | null} min @param {number | null} max */
-function xRange(min, max) {
+/** @param {number | null} min @param {number | null} max @param {number} after room after the last */
+function xRange(min, max, after) {
   if (min === null || max === null) return [0, 1];
-  return min === max ? [min - 1, max + 1] : [min, max];
+  return min === max && after === 0 ? [min - 1, max + 1] : [min, max + after];
 }
 
 /** A scale that seldom moves while data moves. @param {number | null} min @param {number | null} max @param {boolean} fromZero

@@ -106,7 +106,7 @@ function act(action) {
   else if (action.do === "close") close();
   else if (range === undefined) return;
   else if (action.do === "shift") move(shifted(range, action.direction, clock()));
-  else move(zoomed(store.choice.value, range, action.way, extent()));
+  else if (action.do === "zoom") move(zoomed(store.choice.value, range, action.way, extent()));
 }
 
 function copyAddress() {

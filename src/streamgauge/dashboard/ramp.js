@@ -10,15 +10,20 @@ const VIRIDIS = Object.freeze([
   [181, 222, 43], [253, 231, 37],
 ]);
 /** The parts of it that differ from the ground: not the darkest on dark, not the palest on white. */
-const SPANS = Object.freeze({ dark: [0.16, 1], light: [0.87, 0] });
+const SPANS = Object.freeze({ dark: [0.16, 1], light: [0.8, 0] });
 const STEPS = 48;
+/** On white the palest third is mixed with it: pure viridis is loudest there, where it should be faint. */
+const PALE = 0.55;
+const PALE_UNTIL = 0.4;
 
 /** @param {boolean} dark the ground @returns {string[]} colours, few to many */
 export function ramp(dark) {
   const [start, end] = dark ? SPANS.dark : SPANS.light;
   return Array.from({ length: STEPS }, (_, step) => {
-    const [red, green, blue] = viridis(start + ((end - start) * step) / (STEPS - 1));
-    return `rgb(${red}, ${green}, ${blue})`;
+    const at = step / (STEPS - 1);
+    const white = dark ? 0 : PALE * Math.max(0, 1 - at / PALE_UNTIL);
+    const mixed = viridis(start + (end - start) * at).map((value) => Math.round(value + (255 - value) * white));
+    return `rgb(${mixed.join(", ")})`;
   });
 }
 
@@ -39,5 +44,5 @@ export function isDark(colour) {
 function viridis(at) {
   const place = at * (VIRIDIS.length - 1);
   const low = Math.min(VIRIDIS.length - 2, Math.floor(place));
-  return VIRIDIS[low].map((value, channel) => Math.round(value + (VIRIDIS[low + 1][channel] - value) * (place - low)));
+  return VIRIDIS[low].map((value, channel) => value + (VIRIDIS[low + 1][channel] - value) * (place - low));
 }

@@ -24,6 +24,9 @@ EARLIEST_US: Final = -62_135_596_800_000_000  # 0001-01-01, the first day a date
 LATEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
 
 
+FEW: Final = 8  # so few are read sooner one by one than in columns
+
+
 def parse_timestamp(value: Any) -> int:
     """Turn one timestamp into microseconds since 1970 UTC; raises ValueError with what was expected."""
     if isinstance(value, str):
@@ -64,6 +67,8 @@ def parse_column(values: Sequence[Any], default_us: int) -> NDArray[np.int64]:
     kinds = set(map(type, values))
     if kinds == {type(None)}:
         return np.full(len(values), default_us, np.int64)
+    if len(values) <= FEW:
+        return np.array([default_us if v is None else parse_timestamp(v) for v in values], np.int64)
     found = _texts(values) if kinds == {str} else _integers(values) if kinds == {int} else None
     if found is not None:
         return found

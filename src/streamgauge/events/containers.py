@@ -21,6 +21,7 @@ LONGEST_EVENT: Final = (
     4 * PIECE
 )  # with its white space; a longer one is handed on unread, and refused for its size
 WHITESPACE: Final = b" \t\r\n"
+ARRAY_END: Final = ord("]")
 BEGINNINGS: Final = b'{["-0123456789tfn'
 BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -110,6 +111,8 @@ def _piece(body: bytes, begun: int, end: int) -> bytes:
 
 
 def _last_piece(body: bytes, opening: int, begun: int, end: int) -> Iterator[bytes]:
+    if body[end] != ARRAY_END:
+        raise DecodeError(f"body: not JSON: expected ']' at byte {end}")
     if body[end + 1 :].strip(WHITESPACE):
         raise DecodeError(f"body: not JSON: more after the end of the array, at byte {end + 1}")
     if begun > opening + 1 or body[begun:end].strip(WHITESPACE):

@@ -31,10 +31,11 @@ from streamgauge.event import (
 )
 from streamgauge.events.clock import parse_column
 from streamgauge.events.limits import EventLimits, problem_of
-from streamgauge.events.scan import suspicious_lines
+from streamgauge.events.scan import doubtful_text, suspicious_lines
 
 NEWLINE: Final = 10
 BLANK: Final = b" \t\r"
+SHORT_BYTES: Final = 2048  # up to here a search is cheaper than the scan in columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class EventDecoder:
         for name in self.properties:
             check_name("metric", name)
         self.limits = limits or EventLimits()
+        self._short = min(SHORT_BYTES, self.limits.event_bytes, self.limits.string_bytes)
+        self._doubtful = doubtful_text(self.limits)
         self._schema = lru_cache(maxsize=64)(self._make_schema)
 
     def decode(self, payload: bytes, origin: Origin, *, now_us: int, first_index: int = 0) -> Decoded:
@@ -113,12 +116,8 @@ class EventDecoder:
         if not checked:
             if int((lines.ends - lines.starts).max()) > self.limits.event_bytes:
                 raise _Doubt
-            _check_text(payload)
-            octets = np.frombuffer(payload, np.uint8)
-            suspects = suspicious_lines(payload, octets, lines.starts, lines.ends, self.limits)
-            refused = self._problems(((line, lines.line(line)) for line in suspects.tolist()), task)
-            if refused:
-                raise _Doubt(refused)
+            if not self._is_plain(payload):
+                self._scan(payload, lines, task)
         schema = self._schema(task.origin.mapping)
         try:
             rows = schema.decoder.decode_lines(payload)
@@ -127,6 +126,25 @@ class EventDecoder:
         if len(rows) != len(lines.starts):
             raise _Doubt
         return self._batch(rows, lines, schema, task)
+
+    def _is_plain(self, payload: bytes) -> bool:
+        """Tell whether a short payload certainly keeps every limit; for one event this is much less than the scan."""
+        return (
+            len(payload) <= self._short
+            and payload.isascii()
+            and payload.count(b'"') < 2 * self.limits.fields
+            and payload.count(b"{") + payload.count(b"[") <= self.limits.depth
+            and self._doubtful.search(payload) is None
+        )
+
+    def _scan(self, payload: bytes, lines: Lines, task: _Task) -> None:
+        """Look for lines that break a limit which decoding does not see; in doubt where there are any."""
+        _check_text(payload)
+        octets = np.frombuffer(payload, np.uint8)
+        suspects = suspicious_lines(payload, octets, lines.starts, lines.ends, self.limits)
+        refused = self._problems(((line, lines.line(line)) for line in suspects.tolist()), task)
+        if refused:
+            raise _Doubt(refused)
 
     def _slow(self, payload: bytes, lines: list[bytes], task: _Task) -> EventBatch:
         """Decode good events one by one: where a name comes twice, only its last value has to be right."""
@@ -206,6 +224,10 @@ def _find_lines(payload: bytes) -> Lines:
     """Find the lines; in doubt unless each is one object from its first byte to its last."""
     if payload[-1] != NEWLINE:
         raise _Doubt
+    if payload.find(b"\n") == len(payload) - 1:
+        if payload[:1] != b"{" or payload[-2:-1] != b"}":
+            raise _Doubt
+        return Lines(payload, np.zeros(1, np.int64), np.array([len(payload) - 1]))
     octets = np.frombuffer(payload, np.uint8)
     ends = np.flatnonzero(octets == NEWLINE)
     starts = np.empty_like(ends)

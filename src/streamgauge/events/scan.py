@@ -7,6 +7,7 @@ msgspec checks even in the values that it skips (syntax, control characters, sur
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,6 +28,14 @@ SHORTEST_LONG_NAME: Final = 15  # the scan for long names cannot tell shorter on
 
 # `\u0000`, and what spells the letters of the reserved prefix
 TELLING_ESCAPES: Final = tuple(np.frombuffer(code, np.uint8) for code in (b"00", b"5f", b"5F", b"73", b"67"))
+
+
+def doubtful_text(limits: EventLimits) -> re.Pattern[bytes]:
+    """Give a pattern that finds whatever `suspicious_lines` may point at in the text of a short payload."""
+    name = min(limits.field_name_bytes, 4096)
+    return re.compile(
+        rb'\\|"' + RESERVED_PREFIX.encode() + rb'|""\s*:|\d{19}|\d\.?[eE]\+?\d{3}|"[^"]{%d,}"' % (name + 1)
+    )
 
 
 def suspicious_lines(

@@ -79,7 +79,7 @@ class Api:
         start, end = request.query_params.get("from"), request.query_params.get("to")
         if start == "all":
             return {"start": None, "end": None if end is None else -(-_time("to", end) // 1000)}
-        end_ms = now_ms + 1000 if end is None else _time("to", end)
+        end_ms = (now_ms // 1000 + 1) * 1000 if end is None else _time("to", end)
         start_ms = end_ms - DEFAULT_RANGE_MS if start is None else _time("from", start)
         return {"start": start_ms // 1000, "end": -(-end_ms // 1000)}
 
@@ -151,7 +151,7 @@ def _time(name: str, text: str) -> int:
     try:
         number = float(text) if text.lstrip("-").replace(".", "", 1).isdigit() else None
         return parse_timestamp(text.replace(" ", "+") if number is None else number) // 1000
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise QueryError(f"{name}: {exc}, got {text[:60]!r}") from None
 
 

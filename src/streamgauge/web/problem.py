@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
@@ -18,7 +18,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MEDIA_TYPE = "application/problem+json"
 
-_STATUS: dict[type[Exception], HTTPStatus] = {
+_STATUS: Final[Mapping[type[Exception], HTTPStatus]] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.DecodeError: HTTPStatus.BAD_REQUEST,
@@ -29,6 +29,11 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     errors.Saturated: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+_CODES: Final[Sequence[tuple[type[Exception], str]]] = (
+    (errors.ExpressionError, "bad_expression"),
+    (errors.JournalError, "storage_error"),
+    (errors.StreamgaugeError, "bad_request"),
+)
 
 
 def body_of(status: int, code: str, detail: str, **more: Any) -> bytes:
@@ -60,7 +65,5 @@ def response_to(error: errors.StreamgaugeError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "5"
-    code = getattr(
-        error, "code", "storage_error" if isinstance(error, errors.JournalError) else "bad_request"
-    )
+    code = getattr(error, "code", None) or next(code for kind, code in _CODES if isinstance(error, kind))
     return response(status, code, str(error), headers=headers)

@@ -316,7 +316,8 @@ async def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
 
 
 def _listen(family: int, host: str, port: int, backlog: int) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's delay off only where the protocol is named; with it, answers take 40 ms more
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.settimeout(0)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -72,7 +72,7 @@ class Service:
         if start is None or end is None:
             first, last = await self.reader.extent(metric) or (self.now_us() // 1_000_000,) * 2
             start, end = first if start is None else start, last + 1 if end is None else end
-            end = max(end, start + 1)
+            start = min(start, end - 1)
         question = ask(metric, start=start, end=end, **options)
         series = await self.reader.answer(metric, question)
         return Answer(

@@ -1,74 +1,74 @@
 // @ts-check
-/** The page: chooses between loading, the first run and the overview. */
-import { clock, stretch } from "../format.js";
+/** The page: chooses between loading, refused, the first run and the overview. */
 import { html } from "../html.js";
-import { PRESETS } from "../range.js";
-import { LatencyChart, RateChart, ValueChart } from "./charts.js";
+import { LatencyChart, RateChart, useTimes, ValueChart } from "./charts.js";
 import { Dialogues } from "./dialogues.js";
+import { NothingInRange, Skeleton } from "./empty.js";
 import { FirstRun } from "./first_run.js";
+import { HeatmapPanel } from "./heatmap_panel.js";
 import { Ledger } from "./ledger.js";
-import { NothingInRange, Skeleton, Strip, stripKind } from "./states.js";
+import { Line } from "./line.js";
+import { PipelineStrip } from "./pipeline.js";
+import { Sources } from "./sources.js";
+import { RefusedPage } from "./states.js";
+import { Tail } from "./tail.js";
 import { Tiles } from "./tiles.js";
 import { TopBar } from "./top_bar.js";
 import { TopList } from "./top_list.js";
 
 /** The panels that can be shown as tables. */
-export const CHARTS = Object.freeze(["rate", "values", "latency"]);
+export const CHARTS = Object.freeze(["rate", "values", "latency", "heatmap"]);
+/** Values that nothing has confirmed for so long are greyed. */
+const OLD_MS = 60_000;
 
-/** @param {{store: import("../state.js").Store, actions: any}} props */
+/** @typedef {{store: import("../state.js").Store, actions: any}} Props */
+
+/** @param {Props} props */
 export function App({ store, actions }) {
-  const { link, loading } = store;
-  const stale = link.value === "reconnecting" && store.session.value.latest !== null;
+  const { link, loading, silence, standing } = store;
+  const looks = [
+    link.value === "reconnecting" && store.state.value !== null && "is-stale",
+    loading.value && "is-loading",
+    (silence.value ?? 0) > OLD_MS && standing.value !== "paused" && "is-old",
+  ];
   return html`
-    <div class="app ${stale ? "is-stale" : ""} ${loading.value ? "is-loading" : ""}">
+    <div class="app ${looks.filter(Boolean).join(" ")}">
       <${TopBar} store=${store} actions=${actions} />
       <${Line} store=${store} actions=${actions} />
       <${Page} store=${store} actions=${actions} />
-      <${Dialogues} store=${store} />
+      <${Dialogues} store=${store} actions=${actions} />
     </div>`;
 }
 
-/** @param {{store: import("../state.js").Store, actions: any}} props */
+/** @param {Props} props */
 function Page({ store, actions }) {
   const state = store.state.value;
-  if (state === null) return html`<${Skeleton} />`;
-  if (state.total_events === 0) return html`<${FirstRun} store=${store} />`;
-  const empty = state.totals.events.count === 0;
+  if (state === null) return store.link.value === "refused" ? html`<${RefusedPage} ...${{ store, actions }} />` : html`<${Skeleton} />`;
+  return state.total_events === 0 ? html`<${FirstRun} store=${store} />` : html`<${Overview} ...${{ store, actions }} />`;
+}
+
+/** @param {Props} props */
+function Overview({ store, actions }) {
+  const state = store.state.value;
+  const times = useTimes(state);
+  if (state === null) return null;
+  const given = { store, actions, times };
+  const heat = state.heatmap !== undefined;
   return html`
     <main class="page">
       <${Tiles} store=${store} />
-      <div class="charts ${empty ? "is-empty" : ""}">
-        <${RateChart} store=${store} actions=${actions} />
-        <${TopList} store=${store} />
-        <${ValueChart} store=${store} actions=${actions} />
-        <${LatencyChart} store=${store} actions=${actions} />
-        <${NothingInRange} store=${store} actions=${actions} />
+      <div class="charts ${state.totals.events.count === 0 ? "is-empty" : ""} ${heat ? "has-heat" : ""}">
+        <div class="at-rate"><${RateChart} ...${given} /></div>
+        <div class="at-top"><${TopList} ...${given} /></div>
+        <div class="at-values"><${ValueChart} ...${given} /></div>
+        <div class="at-latency"><${LatencyChart} ...${given} /></div>
+        ${heat && html`<div class="at-heat"><${HeatmapPanel} ...${given} /></div>`}
+        <${NothingInRange} ...${given} />
+      </div>
+      <${PipelineStrip} store=${store} />
+      <div class="lower ${state.tail === undefined || state.sources === undefined ? "is-single" : ""}">
+        <${Tail} store=${store} /><${Sources} store=${store} />
       </div>
       <${Ledger} store=${store} />
     </main>`;
-}
-
-/** The range in words, or, in the same place, what is more urgent. @param {{store: import("../state.js").Store, actions: any}} props */
-function Line({ store, actions }) {
-  const strip = stripKind(store);
-  const state = store.state.value;
-  if (strip !== null) return html`<div class="line"><${Strip} kind=${strip} store=${store} actions=${actions} /></div>`;
-  if (state === null || state.total_events === 0) return html`<div class="line"><div class="line-words"></div></div>`;
-  const { range, as_of: asOf } = state;
-  return html`
-    <div class="line"><div class="line-words">
-      <span><b>${rangeWords(range)}</b>${stretch(range.from, range.to, store.now.value)} · steps of ${stepWords(range.step_ms)}</span>
-      <span>as of ${clock(asOf)} · times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}</span>
-    </div></div>`;
-}
-
-/** @param {import("../types.js").Range} range */
-function rangeWords(range) {
-  const words = PRESETS.find(({ name }) => name === range.preset)?.words;
-  return words === undefined ? "" : `${words[0].toUpperCase()}${words.slice(1)} · `;
-}
-
-/** @param {number} ms */
-function stepWords(ms) {
-  return ms < 60_000 ? `${ms / 1000} s` : ms < 3_600_000 ? `${ms / 60_000} min` : `${ms / 3_600_000} h`;
 }

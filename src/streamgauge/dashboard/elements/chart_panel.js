@@ -1,18 +1,16 @@
 // @ts-check
 /** A panel with one chart over time, its legend, and the same as a table. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
-import { TimeChart } from "../chart.js";
 import { latestOf } from "../derive.js";
-import { bucket } from "../format.js";
 import { html } from "../html.js";
 import { DataTable } from "./data_table.js";
-import { Hint } from "./hint.js";
+import { PanelHead } from "./panel_head.js";
+import { Plot } from "./plot.js";
 
 /**
  * @typedef {object} ChartPanelProps
  * @property {import("../state.js").Store} store
- * @property {{chooseRange: (choice: import("../types.js").Choice) => void}} actions
+ * @property {any} actions
  * @property {string} id
  * @property {string} title
  * @property {string} hint
@@ -22,35 +20,53 @@ import { Hint } from "./hint.js";
  * @property {boolean} [fromZero]
  * @property {(value: number | null) => string} format
  * @property {(value: number | null) => string} formatExact
+ *
+ * @typedef {import("@preact/signals").Signal<import("./plot.js").Place | null>} Cursor
  */
 
 /** @param {ChartPanelProps} props */
 export function ChartPanel(props) {
-  const { store, id, title, hint, curves, times, format, formatExact } = props;
-  const cursor = useSignal(/** @type {number | null} */ (null));
-  const state = store.state.value;
-  const stepMs = state?.range.step_ms ?? 1000;
+  const { store, actions, id, title, hint, curves, times, stacked, fromZero, format, formatExact } = props;
+  const cursor = useSignal(/** @type {import("./plot.js").Place | null} */ (null));
   const asTable = store.tables.value.has(id);
+  const looks = [stacked, ...curves.map(({ label, colour }) => `${label} ${colour}`)].join("\n");
+  /** @param {import("./plot.js").Place} place */
+  const describe = ({ index }) => {
+    const values = curves.map(({ label, values: column }) => `${label} ${formatExact(column[index] ?? null)}`);
+    return [bucketWords(store, times[index]), ...values].join(", ");
+  };
   return html`
     <section class="panel chart-panel" aria-label=${title}>
-      <header class="panel-head">
-        <h2>${title} <${Hint} words=${hint} of=${title} /></h2>
-        ${!asTable && html`<${CursorTime} cursor=${cursor} times=${times} stepMs=${stepMs} />`}
-        <button class="quiet" aria-pressed=${asTable} onClick=${() => store.toggleTables([id])}
-          title="${asTable ? "Chart" : "Table"} (t)">${asTable ? "Chart" : "Table"}</button>
-      </header>
+      <${PanelHead} ...${{ store, title, hint }}>
+        ${!asTable && html`<${CursorTime} ...${{ store, cursor, times }} />`}
+        <${TableButton} ...${{ store, id, asTable, title }} />
+      <//>
       ${asTable
-        ? html`<${DataTable} caption=${title} times=${times} stepMs=${stepMs} curves=${curves} format=${formatExact} />`
-        : html`<${Legend} ...${{ curves, cursor, format, formatExact }} /><${Plot} ...${{ ...props, cursor, stepMs }} />`}
+        ? html`<${DataTable} ...${{ store, times, curves }} caption=${title} format=${formatExact} />`
+        : html`
+          <${Legend} ...${{ curves, cursor, format, formatExact }} />
+          <${Plot} ...${{ store, actions, title, looks, cursor, describe }} columns=${[times, ...curves.map(({ values, drawn }) => drawn ?? values)]}
+            options=${{ curves, stacked: stacked === true && curves.length > 0, fromZero: fromZero === true, format }} />`}
     </section>`;
 }
 
-/** @typedef {import("@preact/signals").Signal<number | null>} Cursor */
+/** @param {{store: import("../state.js").Store, id: string, asTable: boolean, title: string}} props */
+export function TableButton({ store, id, asTable, title }) {
+  const word = asTable ? "Chart" : "Table";
+  return html`
+    <button class="quiet" aria-label="${word}: ${title}" title="${word} (t)" onClick=${() => store.toggleTables([id])}>${word}</button>`;
+}
 
-/** The bucket under the cursor. @param {{cursor: Cursor, times: number[], stepMs: number}} props */
-function CursorTime({ cursor, times, stepMs }) {
-  const second = cursor.value === null ? undefined : times[cursor.value];
-  return html`<span class="cursor-time">${second === undefined ? "" : bucket(second * 1000, stepMs, Date.now())}</span>`;
+/** A bucket as it is named in tables and aloud. @param {import("../state.js").Store} store @param {number | undefined} second */
+export function bucketWords(store, second) {
+  if (second === undefined) return "";
+  return store.times.value.bucket(second * 1000, store.state.value?.range.step_ms ?? 1000, Date.now());
+}
+
+/** The bucket under the cursor. @param {{store: import("../state.js").Store, cursor: Cursor, times: number[]}} props */
+function CursorTime({ store, cursor, times }) {
+  const at = cursor.value;
+  return html`<span class="cursor-time">${at === null ? "" : bucketWords(store, times[at.index])}</span>`;
 }
 
 /** The names of the curves with their values at the cursor, or else the newest.
@@ -60,7 +76,7 @@ function Legend({ curves, cursor, format, formatExact }) {
   return html`
     <ul class="legend">
       ${curves.map((curve) => {
-        const value = (at === null ? latestOf(curve.values) : curve.values[at]) ?? null;
+        const value = (at === null ? latestOf(curve.values) : curve.values[at.index]) ?? null;
         return html`
           <li key=${curve.label} title="${curve.label}: ${formatExact(value)}">
             <i class="swatch" style=${{ background: `var(${curve.colour})` }}></i>
@@ -68,44 +84,4 @@ function Legend({ curves, cursor, format, formatExact }) {
           </li>`;
       })}
     </ul>`;
-}
-
-/** @param {ChartPanelProps & {stepMs: number, cursor: Cursor}} props */
-function Plot({ store, actions, title, times, curves, stacked, fromZero, format, formatExact, cursor, stepMs }) {
-  const host = useRef(/** @type {HTMLElement | null} */ (null));
-  const chart = useRef(/** @type {TimeChart | null} */ (null));
-  const said = useSignal("");
-  const looks = [store.colours.value, stacked, ...curves.map(({ label, colour }) => `${label} ${colour}`)].join("\n");
-
-  useEffect(() => {
-    const made = new TimeChart(/** @type {HTMLElement} */ (host.current), {
-      curves, stacked: stacked === true && curves.length > 0, fromZero: fromZero === true, format,
-      onZoom: (from, to) => actions.chooseRange({ from, to }),
-      onCursor: (index) => { cursor.value = index; },
-    });
-    chart.current = made;
-    return () => {
-      chart.current = null;
-      made.destroy();
-    };
-  }, [looks]);
-  useEffect(() => {
-    chart.current?.draw([times, ...curves.map(({ values, drawn }) => drawn ?? values)]);
-  });
-
-  /** @param {KeyboardEvent} event */
-  const pressed = (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    chart.current?.moveCursor(step);
-    const index = cursor.value;
-    if (index === null || index >= times.length) return;
-    const values = curves.map(({ label, values: column }) => `${label} ${formatExact(column[index] ?? null)}`);
-    said.value = [bucket(times[index] * 1000, stepMs, Date.now()), ...values].join(", ");
-  };
-  return html`
-    <div class="plot" ref=${host} tabindex="0" role="group" onKeyDown=${pressed}
-      aria-label="${title}: chart; arrow keys move the cursor, t shows a table"></div>
-    <p class="unseen" role="status">${said}</p>`;
 }

@@ -1,59 +1,57 @@
 // @ts-check
-/** The three charts of the overview: which curves, in which colours and units. */
+/** The charts of the overview: which curves, in which colours and units. */
 import { useMemo, useRef } from "preact/hooks";
-import { colourSlots, stackedRates, stackOrder, timesInSeconds } from "../derive.js";
+import { stackedRates, stackOrder, timesInSeconds } from "../derive.js";
 import { compact, duration, exact, steady, thousandths } from "../format.js";
 import { html } from "../html.js";
 import { ChartPanel } from "./chart_panel.js";
 
-/** @typedef {{store: import("../state.js").Store, actions: any}} Props */
+/** @typedef {{store: import("../state.js").Store, actions: any, times: number[]}} Props  times in seconds */
 
 /** Buckets of the state, as seconds, made once for all states that share them. @param {import("../types.js").State | null} state */
-function useTimes(state) {
+export function useTimes(state) {
   return useMemo(() => (state === null ? [] : timesInSeconds(state)), [state?.time]);
 }
 
 /** @param {Props} props */
-export function RateChart({ store, actions }) {
+export function RateChart({ store, actions, times }) {
   const state = store.state.value;
+  const slots = store.slots.value;
   const order = useRef(/** @type {string[]} */ ([]));
-  const times = useTimes(state);
   const curves = useMemo(() => {
     if (state === null) return [];
     order.current = stackOrder(order.current, state);
-    const slots = colourSlots(order.current);
-    return stackedRates(state, order.current, (type) => `--series-${slots.get(type)}`);
-  }, [state]);
+    return stackedRates(state, order.current, (type) => `--series-${slots.get(type) ?? "other"}`);
+  }, [state, slots]);
   return html`<${ChartPanel} ...${{ store, actions, times, curves }} id="rate" title="Events per second" stacked fromZero
     hint="How many events happened in each second of the range, by type; the six most frequent, and the rest together."
     format=${steady} formatExact=${thousandths} />`;
 }
 
 /** @param {Props} props */
-export function ValueChart({ store, actions }) {
-  const state = store.state.value;
-  const series = state?.series;
-  const curves = useMemo(() => [
-    { label: "P50", colour: "--series-1", values: series?.p50 ?? [] },
-    { label: "P95", colour: "--series-2", values: series?.p95 ?? [] },
-    { label: "P99", colour: "--series-4", values: series?.p99 ?? [] },
-  ], [series?.p50, series?.p95, series?.p99]);
-  return html`<${ChartPanel} ...${{ store, actions, curves }} times=${useTimes(state)} id="values" title="Value percentiles"
+export function ValueChart({ store, actions, times }) {
+  const series = store.state.value?.series;
+  const curves = useMemo(() => percentiles(series?.p50, series?.p95, series?.p99), [series?.p50, series?.p95, series?.p99]);
+  return html`<${ChartPanel} ...${{ store, actions, curves, times }} id="values" title="Value percentiles"
     hint="How the field value is spread in each step: half of the values are at or below P50, 95 of 100 below P95, 99 below P99."
     format=${compact} formatExact=${exact} />`;
 }
 
 /** @param {Props} props */
-export function LatencyChart({ store, actions }) {
-  const state = store.state.value;
-  const series = state?.series;
-  const curves = useMemo(() => [
-    { label: "P50", colour: "--series-1", values: series?.latency_p50 ?? [] },
-    { label: "P95", colour: "--series-2", values: series?.latency_p95 ?? [] },
-    { label: "P99", colour: "--series-4", values: series?.latency_p99 ?? [] },
-  ], [series?.latency_p50, series?.latency_p95, series?.latency_p99]);
-  return html`<${ChartPanel} ...${{ store, actions, curves }} times=${useTimes(state)} id="latency" title="Processing latency" fromZero
+export function LatencyChart({ store, actions, times }) {
+  const series = store.state.value?.series;
+  const parts = [series?.latency_p50, series?.latency_p95, series?.latency_p99];
+  const curves = useMemo(() => percentiles(...parts), parts);
+  return html`<${ChartPanel} ...${{ store, actions, curves, times }} id="latency" title="Processing latency" fromZero
     hint="From the moment the server received an event to the moment it was counted in these charts."
     format=${duration} formatExact=${duration} />`;
 }
 
+/** @param {(import("../types.js").Column | undefined)[]} columns of P50, P95 and P99 @returns {import("../types.js").Curve[]} */
+function percentiles(...[p50 = [], p95 = [], p99 = []]) {
+  return [
+    { label: "P50", colour: "--series-1", values: p50 },
+    { label: "P95", colour: "--series-2", values: p95 },
+    { label: "P99", colour: "--series-4", values: p99 },
+  ];
+}

@@ -1,12 +1,13 @@
 // @ts-check
 /** What a chart shows, as rows: newest first, every digit. */
-import { bucket } from "../format.js";
 import { html } from "../html.js";
 
-/** @param {{caption: string, times: number[], stepMs: number, curves: import("../types.js").Curve[],
+/** @param {{store: import("../state.js").Store, caption: string, times: number[], curves: import("../types.js").Curve[],
  *   format: (value: number | null) => string}} props  times in seconds */
-export function DataTable({ caption, times, stepMs, curves, format }) {
+export function DataTable({ store, caption, times, curves, format }) {
   const now = Date.now();
+  const stepMs = store.state.value?.range.step_ms ?? 1000;
+  const { bucket } = store.times.value;
   const rows = times.map((second, index) => ({ second, index })).reverse();
   return html`
     <div class="table-box" tabindex="0" role="region" aria-label="${caption}: table">

@@ -3,7 +3,7 @@
 import { FATES, ledgerWord, unaccounted } from "../derive.js";
 import { exact } from "../format.js";
 import { html } from "../html.js";
-import { Hint } from "./hint.js";
+import { PanelHead } from "./panel_head.js";
 
 const MEANINGS = {
   received: "events that came in and could be read",
@@ -22,15 +22,14 @@ export function Ledger({ store }) {
   if (ledger === undefined) return null;
   return html`
     <section class="panel ledger" aria-label="Ledger">
-      <header class="panel-head">
-        <h2>Ledger <${Hint} of="the ledger" words="Every event that was received is in exactly one of these. The sum is checked with each update." /></h2>
+      <${PanelHead} store=${store} title="Ledger" hint="Every event that was received is in exactly one of these. The sum is checked with each update.">
         <${Verdict} missing=${unaccounted(ledger)} />
-      </header>
+      <//>
       <div class="equation">
         <${Term} field="received" count=${ledger.received} />
         ${FATES.map((fate, index) => html`<${Term} key=${fate} sign=${index === 0 ? "=" : "+"} field=${fate} count=${ledger[fate]} />`)}
       </div>
-      <${Sources} sources=${ledger.sources} />
+      <${BySource} sources=${ledger.sources} />
     </section>`;
 }
 
@@ -51,7 +50,7 @@ function Term({ field, count, sign }) {
 }
 
 /** @param {{sources: Record<string, import("../types.js").LedgerCounts>}} props */
-function Sources({ sources }) {
+function BySource({ sources }) {
   const names = Object.keys(sources).sort();
   if (names.length === 0) return null;
   /** @type {import("../types.js").LedgerField[]} */

@@ -1,9 +1,10 @@
 // @ts-check
-/** The six numbers on top: how many, how fast, how large. */
-import { latestOf, peakOf, perSecond, runningSum } from "../derive.js";
-import { compact, exact, rate, trimmed } from "../format.js";
+/** The six numbers on top: how fast, how large, how many, and what went wrong. */
+import { failedShare, latestOf, peakOf, perSecond, runningSum, unaccounted } from "../derive.js";
+import { compact, delta, exact, percent, rate } from "../format.js";
 import { html } from "../html.js";
 import { Hint } from "./hint.js";
+import { Age } from "./panel_head.js";
 import { Sparkline } from "./sparkline.js";
 
 /** @param {{store: import("../state.js").Store}} props */
@@ -11,7 +12,7 @@ export function Tiles({ store }) {
   const state = store.state.value;
   return html`
     <section class="tiles" aria-label="Key numbers">
-      ${tileProps(state).map((props) => html`<${Tile} key=${props.label} ...${props} />`)}
+      ${tileProps(state).map((props) => html`<${Tile} key=${props.label} store=${store} ...${props} />`)}
     </section>`;
 }
 
@@ -22,67 +23,104 @@ export function Tiles({ store }) {
  * @property {string} value
  * @property {string} full  every digit
  * @property {string} note
- * @property {import("../types.js").Column} spark
+ * @property {string | null} [change]  against the same span before the range
+ * @property {string} [before]  what it was then
+ * @property {import("../types.js").Column} [spark]
+ * @property {{good: boolean, words: string}} [verdict]  instead of a sparkline
  */
 
-/** @param {TileProps} props */
-function Tile({ label, hint, value, full, note, spark }) {
+/** @param {TileProps & {store: import("../state.js").Store}} props */
+function Tile({ store, label, hint, value, full, note, change, before, spark, verdict }) {
   return html`
     <div class="tile">
-      <h2>${label} <${Hint} words=${hint} of=${label} /></h2>
+      <div class="tile-head">
+        <h2>${label} <${Hint} words=${hint} of=${label} /></h2>
+        ${store.silence.value === null || store.standing.value === "paused"
+          ? change && html`<span class="delta" title="Against the same length of time before: ${before}">${change}</span>`
+          : html`<${Age} store=${store} />`}
+      </div>
       <div class="tile-row"><b class="tile-value" title=${full}>${value}</b><span class="tile-note">${note}</span></div>
-      <${Sparkline} values=${spark} />
+      ${verdict === undefined
+        ? html`<${Sparkline} values=${spark ?? []} />`
+        : html`<p class="tile-verdict ${verdict.good ? "is-good" : "is-bad"}">${verdict.words}</p>`}
     </div>`;
 }
 
 /** @param {import("../types.js").State | null} state @returns {TileProps[]} */
 function tileProps(state) {
-  const totals = state?.totals.events;
-  const spread = totals?.count ? `${trimmed(compact(totals.min))} … ${trimmed(compact(totals.max))}` : "";
   const within = "of the values in the range are at or below it, within 1.1 %";
   return [
-    totalTile(state),
-    throughputTile(state),
-    valueTile(state, "avg", "Average value", "Mean of the field value in the range; events without one are left out.", spread),
-    valueTile(state, "p50", "P50", `The median: half ${within}.`),
-    valueTile(state, "p95", "P95", `95 in 100 ${within}.`),
-    valueTile(state, "p99", "P99", `99 in 100 ${within}: the slow or large end.`),
+    rateTile(state),
+    valueTile(state, "p50", "Value P50", `The median of the field value: half ${within}.`),
+    valueTile(state, "p95", "Value P95", `95 in 100 ${within}.`),
+    valueTile(state, "p99", "Value P99", `99 in 100 ${within}: the large end.`),
+    countTile(state),
+    errorTile(state),
   ];
 }
 
 /** @param {import("../types.js").State | null} state @returns {TileProps} */
-function totalTile(state) {
-  const inRange = state?.totals.events.count;
-  return {
-    label: "Total events",
-    hint: "Every event counted since the first one. Beside it: how many fall into the chosen range.",
-    value: compact(state?.total_events),
-    full: exact(state?.total_events),
-    note: `${compact(inRange)} in range`,
-    spark: inRange ? runningSum(state?.series.count ?? []) : [],
-  };
-}
-
-/** @param {import("../types.js").State | null} state @returns {TileProps} */
-function throughputTile(state) {
+function rateTile(state) {
   const perS = state === null ? [] : perSecond(state, state.series.count ?? []);
   const peak = peakOf(perS);
+  const mean = state === null ? null : meanRate(state);
   return {
-    label: "Throughput",
-    hint: "Events received per second, right now. Beside it: the busiest moment of the range.",
-    value: rate(state?.rate),
+    label: "Events/s",
+    hint: "Events received per second, right now; beside it the busiest moment of the range. The change compares the mean of the range with the same length of time before.",
+    value: rate(state?.rate).replace("/s", ""),
     full: `${exact(state?.rate)} events per second`,
     note: peak === null ? "" : `peak ${rate(peak)}`,
+    change: delta(mean, state?.previous?.rate),
+    before: `mean ${rate(state?.previous?.rate)}, now ${rate(mean)}`,
     spark: perS,
   };
 }
 
-/** @param {import("../types.js").State | null} state @param {"avg" | "p50" | "p95" | "p99"} key @param {string} label
- * @param {string} hint @param {string} [given] the note, if it is not the newest value @returns {TileProps} */
-function valueTile(state, key, label, hint, given) {
+/** Events per second over the range that has passed. @param {import("../types.js").State} state */
+function meanRate({ range, as_of: asOf, totals }) {
+  const seconds = (Math.min(range.to, range.live ? asOf : range.to) - range.from) / 1000;
+  return seconds > 0 ? (totals.events.count ?? 0) / seconds : null;
+}
+
+/** @param {import("../types.js").State | null} state @param {"p50" | "p95" | "p99"} key @param {string} label
+ * @param {string} hint @returns {TileProps} */
+function valueTile(state, key, label, hint) {
   const total = state?.totals.events[key];
+  const before = state?.previous?.events[key];
   const spark = state?.series[key] ?? [];
   const newest = latestOf(spark);
-  const note = given ?? (newest === null ? "" : `now ${compact(newest)}`);
-  return { label, hint, note, value: compact(total), full: exact(total), spark };
+  const note = newest === null ? "" : `now ${compact(newest)}`;
+  const fresh = state?.previous?.events.count === 0 && total !== null && total !== undefined;
+  return { label, hint, note, spark, value: compact(total), full: exact(total), change: fresh ? "new" : delta(total, before), before: exact(before) };
+}
+
+/** @param {import("../types.js").State | null} state @returns {TileProps} */
+function countTile(state) {
+  const totals = state?.totals.events;
+  const before = state?.previous?.events.count;
+  return {
+    label: "Events",
+    hint: "Events in the range; beside it the mean of the field value, where events have one.",
+    value: compact(totals?.count),
+    full: `${exact(totals?.count)} in the range, ${exact(state?.total_events)} ever`,
+    note: totals?.avg === null || totals?.avg === undefined ? "" : `avg ${compact(totals.avg)}`,
+    change: delta(totals?.count, before),
+    before: exact(before),
+    spark: totals?.count ? runningSum(state?.series.count ?? []) : [],
+  };
+}
+
+/** @param {import("../types.js").State | null} state @returns {TileProps} */
+function errorTile(state) {
+  const ledger = state?.ledger;
+  const failed = ledger === undefined ? null : ledger.rejected + ledger.dead_lettered;
+  const missing = ledger === undefined ? 0 : unaccounted(ledger);
+  return {
+    label: "Errors",
+    hint: "The share of all events ever received that were rejected or could not be processed. Below it: whether the ledger accounts for every event.",
+    value: percent(ledger === undefined ? null : failedShare(ledger)),
+    full: `${exact(failed)} of ${exact(ledger?.received)}`,
+    note: failed === null ? "" : `${compact(failed)} of ${compact(ledger?.received)}`,
+    verdict: missing === 0 ? { good: true, words: "✓ nothing lost" } : { good: false, words: `▲ ${exact(Math.abs(missing))} ${missing > 0 ? "not accounted for" : "counted twice"}` },
+  };
 }

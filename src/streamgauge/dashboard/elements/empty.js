@@ -1,0 +1,46 @@
+// @ts-check
+/** What stands where there are no numbers: nothing in the range, or nothing yet. */
+import { duration, exact } from "../format.js";
+import { html } from "../html.js";
+import { covering } from "../range.js";
+
+/** @typedef {{store: import("../state.js").Store, actions: any}} Props */
+
+/** Said over the charts when nothing happened in the range, although there is data: what removed it, and the ways out.
+ * @param {Props} props */
+export function NothingInRange({ store, actions }) {
+  const state = store.state.value;
+  if (state === null || store.loading.value || state.totals.events.count !== 0 || state.total_events === 0) return null;
+  const { range, extent } = state;
+  const filter = store.filter.value;
+  const now = store.now.value;
+  const { stretch } = store.times.value;
+  const inside = extent !== null && extent.from < range.to && extent.to > range.from;
+  return html`
+    <section class="nothing" role="status" aria-label="No events">
+      <h2>${filter === null ? "No events in this range" : html`No <code>${filter}</code> events in this range`}</h2>
+      <p>Nothing${filter === null ? "" : " of this type"} happened between ${stretch(range.from, range.to, now)}.</p>
+      ${extent !== null && !inside && html`
+        <p>There are ${exact(state.total_events)} events${ago(extent.to, now)}:<br />${stretch(extent.from, extent.to, now)}</p>`}
+      <div class="nothing-actions">
+        ${extent !== null && !inside && html`<button class="primary" onClick=${() => actions.go({ choice: covering(extent) })}>Jump to the data</button>`}
+        ${filter !== null && html`<button onClick=${() => actions.go({ filter: null })}>Clear the filter</button>`}
+      </div>
+    </section>`;
+}
+
+/** The shape of the page, before its first numbers. */
+export function Skeleton() {
+  return html`
+    <main class="page skeleton" aria-busy="true" aria-label="Loading">
+      <div class="tiles">${[1, 2, 3, 4, 5, 6].map((key) => html`<div class="tile" key=${key}></div>`)}</div>
+      <div class="charts"><div class="panel at-rate"></div><div class="panel at-top"></div>
+        <div class="panel at-values"></div><div class="panel at-latency"></div><div class="panel at-heat"></div></div>
+      <div class="panel pipeline"></div>
+    </main>`;
+}
+
+/** @param {number} ms @param {number} now */
+function ago(ms, now) {
+  return now > ms ? `, the last one ${duration(now - ms)} ago` : "";
+}
