@@ -17,7 +17,7 @@ import structlog
 
 from streamgauge.config import to_mapping
 from streamgauge.engine import Engine, EngineSettings
-from streamgauge.errors import ExpressionError, OptionError, StreamgaugeError
+from streamgauge.errors import ExpressionError, OptionError, ServerFailed
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
@@ -389,7 +389,7 @@ class App:
         """Raise what made the server stop by itself, if anything did."""
         if self.failure is not None and self.failure.done():
             error = self.failure.result()
-            raise StreamgaugeError(
+            raise ServerFailed(
                 f"the server had to end: {error}; what was not committed is in the journal"
             ) from error
 

@@ -22,7 +22,7 @@ from rich.table import Table as RichTable
 from streamgauge import app as application
 from streamgauge import config, demo, logs
 from streamgauge import replay as replaying
-from streamgauge.errors import InternalError, OptionError, StoreError, StreamgaugeError
+from streamgauge.errors import InternalError, OptionError, ServerFailed, StoreError, StreamgaugeError
 from streamgauge.event import FieldMapping
 from streamgauge.event_files import bytes_of
 from streamgauge.journals.lock import lock_folder
@@ -56,7 +56,7 @@ def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except InternalError:  # a bug: whoever reports it needs the traceback
             raise
-        except StoreError as exc:
+        except (StoreError, ServerFailed) as exc:
             print(f"streamgauge: {exc}", file=sys.stderr)
             raise typer.Exit(FAILED) from exc
         except StreamgaugeError as exc:
@@ -383,7 +383,7 @@ def main() -> None:
     try:
         sys.exit(cli(standalone_mode=False))
     except typer.TyperException as exc:
-        if exc.message:  # without any words the help was printed instead
+        if exc.format_message():  # without any words the help was printed instead
             print(f"streamgauge: {_misuse(exc)}", file=sys.stderr)
         sys.exit(exc.exit_code)
 

@@ -128,5 +128,9 @@ class JournalDamaged(JournalError):
         super().__init__(f"{path} at byte {offset}: {problem}")
 
 
+class ServerFailed(StreamgaugeError):
+    """The server had to end by itself; started again, it goes on from its journal."""
+
+
 class InternalError(StreamgaugeError):
     """A broken invariant: a bug of ours. Carries the values that broke it."""

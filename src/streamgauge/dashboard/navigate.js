@@ -11,6 +11,8 @@ const LEAST_MS = 1_000;
 const MOST_MS = 50 * 365 * 86_400_000;
 /** A preset covers whole buckets, so what is shown of it may be longer or shorter by one. */
 const ABOUT = 0.02;
+/** A fixed range that ends so near to now, in lengths of itself, is meant to be live. */
+const NEAR_NOW = 0.25;
 
 /**
  * Half a length earlier or later. From a live range only earlier; and a fixed range that reaches now again is
@@ -23,7 +25,7 @@ export function shifted(range, direction, now) {
   const by = Math.max(LEAST_MS, Math.round(span / 2)) * direction;
   const from = range.from + by;
   const to = range.to + by;
-  if (direction > 0 && to >= now) {
+  if (direction > 0 && to >= now - span * NEAR_NOW) {
     const preset = LADDER.find((name) => Math.abs(span - spanOf(name)) <= spanOf(name) * ABOUT);
     return preset === undefined ? { from: now - span, to: now } : { preset };
   }

@@ -35,7 +35,9 @@ function pythonLines() {
     'event = {"type": "page_view", "value": 12.5, "user_id": "ada"}',
     "urllib.request.urlopen(urllib.request.Request(",
     `    "${eventsAddress()}",`,
-    '    json.dumps(event).encode(), {"content-type": "application/json"}))',
+    "    data=json.dumps(event).encode(),",
+    '    headers={"content-type": "application/json"},',
+    "))",
   ].join("\n");
 }
 

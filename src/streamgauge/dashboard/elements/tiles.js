@@ -1,7 +1,7 @@
 // @ts-check
 /** The six numbers on top: how fast, how large, how many, and what went wrong. */
 import { failedShare, latestOf, peakOf, perSecond, runningSum, unaccounted } from "../derive.js";
-import { compact, delta, exact, percent, rate } from "../format.js";
+import { compact, delta, exact, percent, rate, steady } from "../format.js";
 import { html } from "../html.js";
 import { Hint } from "./hint.js";
 import { Age } from "./panel_head.js";
@@ -64,11 +64,13 @@ function rateTile(state) {
   const perS = state === null ? [] : perSecond(state, state.series.count ?? []);
   const peak = peakOf(perS);
   const mean = state === null ? null : meanRate(state);
+  // what is received is not told by type, so under a filter the newest bucket speaks
+  const now = state?.filter === undefined ? state?.rate : latestOf(perS);
   return {
     label: "Events/s",
     hint: "Events received per second, right now; beside it the busiest moment of the range. The change compares the mean of the range with the same length of time before.",
-    value: rate(state?.rate).replace("/s", ""),
-    full: `${exact(state?.rate)} events per second`,
+    value: steady(now),
+    full: `${exact(now)} events per second`,
     note: peak === null ? "" : `peak ${rate(peak)}`,
     change: delta(mean, state?.previous?.rate),
     before: `mean ${rate(state?.previous?.rate)}, now ${rate(mean)}`,
