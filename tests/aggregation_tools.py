@@ -35,7 +35,7 @@ def batch(
 ) -> EventBatch:
     """Decode events as a source would, and give them the place that the journal would."""
     payload = msgspec.json.Encoder().encode_lines(events)
-    decoded = decoder.decode(payload, Origin(source, NOW_US, FieldMapping()), now_us=NOW_US + 10**11)
+    decoded = decoder.decode(payload, Origin(source, NOW_US, FieldMapping()), now_us=NOW_US + 10**13)
     assert not decoded.refused, decoded.refused
     assert decoded.batch is not None
     decoded.batch.seq, decoded.batch.epoch = seq, epoch

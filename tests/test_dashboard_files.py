@@ -172,6 +172,17 @@ def test_every_import_leads_to_a_file(module: Path, page: Page) -> None:
     assert [str(path) for path in imported_files(module, imports) if not path.is_file()] == []
 
 
+def test_every_module_is_fetched_at_once_and_not_one_import_after_the_other(page: Page) -> None:
+    preloaded = {
+        served_file(attrs["href"])
+        for tag, attrs in page.elements
+        if tag == "link" and attrs.get("rel") == "modulepreload"
+    }
+    # the first is the entry itself, the second a classic script, the third holds types alone
+    not_preloaded = {DASHBOARD / name for name in ("main.js", "theme_first.js", "types.js")}
+    assert preloaded >= set(MODULES) - not_preloaded
+
+
 def test_every_module_is_used_by_the_page(page: Page) -> None:
     imports = json.loads(page.import_map)["imports"]
     reached: set[Path] = set()

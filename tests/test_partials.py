@@ -84,6 +84,15 @@ def test_merging_leaves_its_parts_as_they_were() -> None:
     assert part.resolution == 1
 
 
+def test_names_that_no_row_has_any_more_do_not_pile_up() -> None:
+    kept = empty(EVENTS.states)
+    for second in range(100):
+        kept = merge([kept, count(EVENTS, [tick(f"type {second}", second=second)])], EVENTS.states, 1)
+        kept = kept.select(kept.bucket == kept.bucket.max())
+    assert len(merge([kept], EVENTS.states, 1).series) == 1
+    assert len(kept.series) <= 2
+
+
 def test_selected_rows_keep_their_figures_and_cells() -> None:
     part = count(EVENTS, [tick("a", value=1), tick("b", value=2), tick("b", second=1, value=3), tick("c")])
     whole, cells = table(part), histogram(part)

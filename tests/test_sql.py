@@ -32,7 +32,7 @@ ALLOWED = [
     "SELECT type FROM events UNION ALL SELECT metric FROM rollups",
     "SELECT type FROM events INTERSECT SELECT 'a'",
     "(SELECT 1) EXCEPT (SELECT 2)",
-    "SELECT a.type FROM events AS a JOIN events b ON a.user_id = b.user_id LEFT JOIN rollups USING (metric) WHERE false".replace(" LEFT JOIN rollups USING (metric)", ""),
+    "SELECT a.type FROM events AS a JOIN events b ON a.user_id = b.user_id LEFT JOIN rollups ON false",
     "SELECT * FROM events, rollups LIMIT 0",
     "WITH few AS (SELECT * FROM events LIMIT 5), fewer AS (SELECT * FROM few LIMIT 1) SELECT * FROM fewer, few",
     "WITH raw_events AS (SELECT 1 AS mine) SELECT mine FROM raw_events",
@@ -88,7 +88,7 @@ REFUSED = {
     "BEGIN": "expected a SELECT",
     "COMMIT": "expected a SELECT",
     "EXPLAIN SELECT 1": "expected a SELECT",
-    "EXPORT DATABASE 'x'": "expected a SELECT",
+    "EXPORT DATABASE 'x'": "cannot be parsed",
     "DESCRIBE events": "expected a SELECT",
     "SHOW TABLES": "expected a SELECT",
     "VALUES (1)": "expected a SELECT",
@@ -196,7 +196,7 @@ def test_a_text_that_is_too_long_is_not_even_read() -> None:
 
 
 def test_parameters_may_stand_in_a_query(store: Store) -> None:
-    sql = check_select("SELECT type FROM events WHERE value = $1 OR value = ?".replace("?", "$2"))
+    sql = check_select("SELECT type FROM events WHERE value = $1 OR value = $2")
     assert [tuple(row) for row in store.query(sql, [1, 5], timeout_s=5.0, max_rows=5).rows] == [("a",)]
 
 
@@ -207,7 +207,7 @@ def test_parameters_may_stand_in_a_query(store: Store) -> None:
         "SELECT * FROM read_csv('{secret}')",
         "SELECT * FROM '{secret}'",
         "SELECT * FROM glob('{folder}/*')",
-        "SELECT * FROM read_blob('{folder}/store.duckdb')",
+        "SELECT * FROM read_blob('{folder}/other.duckdb')",
         "SELECT * FROM parquet_scan('{secret}')",
         "SELECT * FROM query('FROM read_text(''{secret}'')')",
     ],

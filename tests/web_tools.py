@@ -50,7 +50,9 @@ class Served:
         assert await self.app.engine.caught_up(self.app.engine.journal.last_seq, WAIT_S)
 
     def socket(self, query: str = "?vsn=2.0.0", **options: Any) -> connect:
-        return connect(f"ws://127.0.0.1:{self.port}/socket/websocket{query}", proxy=None, **options)
+        return connect(
+            f"ws://127.0.0.1:{self.port}/socket/websocket{query}", proxy=None, compression=None, **options
+        )
 
 
 def settings(data: Path | None = None, **sections: Any) -> dict[str, Any]:

@@ -112,9 +112,8 @@ class Committer:
                     await self.maintain()
                     maintain_at = time.monotonic() + MAINTENANCE_S
             await self.checkpoint()
-        except (
-            Exception
-        ) as exc:  # also a bug of ours: nothing may go on being accepted that is never committed
+        # also a bug of ours: nothing may go on being accepted that is never committed
+        except Exception as exc:
             log.exception("the store failed; what is not committed is in the journal")
             self._failed(exc)
         finally:

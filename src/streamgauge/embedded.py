@@ -287,6 +287,9 @@ class Streamgauge:
 
     def _forked(self) -> None:
         """In a child process there is no thread, and another's events, folder and locks are none of its business."""
+        if self._loop is not None:
+            for task in asyncio.all_tasks(self._loop):  # they go on in the parent; here nobody has to hear of them
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._engine = self._open = self._loop = self._thread = self._problem = None
         self._lock = threading.RLock()
         self._pushed.clear()

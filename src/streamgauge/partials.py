@@ -144,8 +144,10 @@ def _unify(parts: list[Partials]) -> tuple[list[Series], NDArray[np.int64]]:
     series: list[Series] = []
     codes = []
     for part in parts:
-        places = np.empty(len(part.series), np.int64)
-        for place, one in enumerate(part.series):
+        places = np.zeros(len(part.series), np.int64)
+        used = np.bincount(part.code, minlength=len(part.series))
+        for place in np.flatnonzero(used).tolist():  # names that no row has any more would pile up
+            one = part.series[place]
             code = lookup.setdefault(identity(one), len(series))
             if code == len(series):
                 series.append(one)

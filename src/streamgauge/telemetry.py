@@ -135,6 +135,8 @@ class ServerCollector(Collector):
             (GaugeMetricFamily("streamgauge_stage_demand_events", "Events that consumers want.", labels=["stage"]), lambda s: s.demand),
             (CounterMetricFamily("streamgauge_stage_events", "Events handled.", labels=["stage"]), lambda s: max(s.events_in, s.events_out)),
             (CounterMetricFamily("streamgauge_stage_busy_seconds", "Time spent handling.", labels=["stage"]), lambda s: s.busy_seconds),
+            (CounterMetricFamily("streamgauge_stage_failed_events", "Events that a stage could not handle.", labels=["stage"]), lambda s: s.events_failed),
+            (CounterMetricFamily("streamgauge_stage_restarts", "Restarts after a failure.", labels=["stage"]), lambda s: s.restarts),
         ]  # fmt: skip
         for family, figure in kinds:
             totals: dict[str, float] = {}

@@ -66,3 +66,24 @@ test("the ledger balances to the event", () => {
   assert.equal(derive.unaccounted(ledger), 0);
   assert.equal(derive.unaccounted({ ...ledger, received: 13 }), 3);
 });
+
+test("a label that stays in sight keeps its colour when others come and go", () => {
+  const before = derive.colourSlots(["page_view", "search", "purchase"]);
+  const after = derive.colourSlots(["login", "purchase", "search"], before);
+  assert.equal(after.get("purchase"), before.get("purchase"));
+  assert.equal(after.get("search"), before.get("search"));
+  assert.equal(new Set(after.values()).size, 3);
+  assert.equal(derive.colourSlots(["purchase", "search", "login"], after), after, "the same labels are the same map");
+});
+
+test("under a filter the other types keep their colours, and shares are of all types", () => {
+  const filtered = state({ filter: { type: "b" }, type_series: { b: [1, 1, 1] }, totals: { events: { ...NONE, count: 8 } } });
+  assert.deepEqual(derive.labelled(filtered).sort(), ["a", "b"]);
+  assert.deepEqual(derive.ranked(filtered).map(({ share }) => share), [0.6, 0.4]);
+});
+
+test("errors are the share that came to nothing", () => {
+  const ledger = { received: 200, stored: 0, filtered: 0, duplicate: 0, dead_lettered: 1, rejected: 3, pending: 0, requests_refused: 9 };
+  assert.equal(derive.failedShare(ledger), 0.02);
+  assert.equal(derive.failedShare({ ...ledger, received: 0 }), null);
+});

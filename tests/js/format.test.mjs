@@ -67,20 +67,9 @@ test("the lag beside the dot has one decimal", () => {
   writes(format.lag, [[0, "0.0 s"], [412, "0.4 s"], [12_000, "12.0 s"], [90_000, "1 min 30 s"]]);
 });
 
-test("a stretch of time names a day once, and seconds where it is short", () => {
-  const day = new Date(2026, 2, 12, 14, 0, 0).getTime();
-  const now = new Date(2026, 10, 1).getTime();
-  assert.equal(format.stretch(day, day + 90 * MINUTE, now), "12 Mar 14:00 – 15:30");
-  assert.equal(format.stretch(day, day + 30_000, now), "12 Mar 14:00:00 – 14:00:30");
-  assert.equal(format.stretch(day, day + 24 * HOUR, now), "12 Mar 14:00 – 13 Mar 14:00");
-  assert.equal(format.stretch(day, day + HOUR, new Date(2027, 1, 1).getTime()), "12 Mar 2026 14:00 – 15:00");
-});
-
-test("ticks on the time axis are as fine as they are apart", () => {
-  const noon = new Date(2026, 2, 12, 12, 0, 5).getTime();
-  assert.equal(format.tick(noon, 5_000), "12:00:05");
-  assert.equal(format.tick(noon, 5 * MINUTE), "12:00");
-  assert.equal(format.tick(new Date(2026, 2, 12).getTime(), 6 * HOUR), "12 Mar");
-  assert.equal(format.tick(noon, 24 * HOUR), "12 Mar");
-  assert.equal(format.tick(noon, 366 * 24 * HOUR), "2026");
+test("a change has an arrow, a sign and a percentage", () => {
+  for (const [value, before, text] of /** @type {[any, any, string | null][]} */ ([
+    [103, 100, "▲ +3.0%"], [88, 100, "▼ −12%"], [100, 100, "± 0%"], [100.01, 100, "± 0%"], [1_400, 100, "▲ +13×"], [-50, -100, "▲ +50%"],
+    [5, 0, "new"], [0, 0, "–"], [0, 5, "▼ −100%"], [null, 5, null], [5, null, null], [5, undefined, null],
+  ])) assert.equal(format.delta(value, before), text, `${value} after ${before}`);
 });

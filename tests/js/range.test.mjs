@@ -22,10 +22,14 @@ test("nonsense in an address is the default range", () => {
 });
 
 test("all asks for the extent, and for the default while that is unknown", () => {
-  assert.deepEqual(joinParams({ preset: "all" }, null), { range: "15m" });
-  assert.deepEqual(joinParams({ preset: "all" }, { from: 5_000, to: 9_000 }), { from: 5_000, to: 9_001 });
-  assert.deepEqual(joinParams({ preset: "1h" }, { from: 5, to: 9 }), { range: "1h" });
-  assert.deepEqual(joinParams({ from: 1, to: 2 }, null), { from: 1, to: 2 });
+  assert.deepEqual(joinParams({ preset: "all" }, null, null), { range: "15m" });
+  assert.deepEqual(joinParams({ preset: "all" }, { from: 5_000, to: 9_000 }, null), { from: 5_000, to: 9_001 });
+  assert.deepEqual(joinParams({ preset: "1h" }, { from: 5, to: 9 }, null), { range: "1h" });
+  assert.deepEqual(joinParams({ from: 1, to: 2 }, null, null), { from: 1, to: 2 });
+});
+
+test("a filter is asked for together with the range", () => {
+  assert.deepEqual(joinParams({ preset: "1h" }, null, "page_view"), { range: "1h", type: "page_view" });
 });
 
 test("a single event is covered by a range that is not empty", () => {

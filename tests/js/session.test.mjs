@@ -26,7 +26,7 @@ test("a gap, another epoch and a patch that does not fit all ask for a fresh sna
 });
 
 test("while paused the picture stands still and what is new is counted", () => {
-  const held = page.paused(open(), 2_000);
+  const held = page.held(open(), "pause", 2_000);
   const later = page.advanced(held, { epoch: "a", from: 12, version: 13, patch: total(1_294) }, 2_250);
   assert.ok(later);
   assert.equal(page.shown(later)?.total_events, 10);
@@ -35,7 +35,7 @@ test("while paused the picture stands still and what is new is counted", () => {
 });
 
 test("a picture stays held over a reconnect, and another range lets it go", () => {
-  const held = page.replaced(page.lost(page.paused(open(), 2_000), 3_000), { ...snapshot(1), epoch: "b" }, 4_000);
+  const held = page.replaced(page.lost(page.held(open(), "pause", 2_000), 3_000), { ...snapshot(1), epoch: "b" }, 4_000);
   assert.equal(held.held?.at, 2_000);
   assert.equal(page.asked(held).held, null);
 });
@@ -85,4 +85,42 @@ test("clocks that disagree do not make a lag", () => {
   assert.equal(behind.lagMs, 0);
   session = page.replaced(page.newSession(0), snapshot(), 1_400);
   assert.equal(session.lagMs, 400);
+});
+
+test("the picture stands still until every reason is gone", () => {
+  const both = page.held(page.held(open(), "chart", 2_000), "pause", 3_000);
+  assert.equal(both.held?.at, 2_000);
+  assert.equal(page.standing(both), "paused");
+  assert.equal(page.standing(page.released(both, "pause")), "held");
+  assert.equal(page.standing(page.released(page.released(both, "pause"), "chart")), null);
+  assert.equal(page.released(both, "tail"), both, "what did not hold it changes nothing");
+  assert.equal(page.standing(page.resumed(both)), null);
+});
+
+test("what was missed while cut off is marked for some seconds, then it is history", () => {
+  const later = { ...snapshot(), state: state({ as_of: 9_000 }) };
+  const back = page.replaced(page.lost(open(), 2_000), later, 9_100);
+  assert.deepEqual(back.gap, { from: 1_000, to: 9_000, at: 9_100 });
+  assert.ok(page.markedGap(back, 15_000));
+  assert.equal(page.markedGap(back, 30_000), null);
+});
+
+test("a loss that nobody could notice leaves no mark, nor does the first connection", () => {
+  assert.equal(page.replaced(page.lost(open(), 2_000), snapshot(), 2_500).gap, null);
+  assert.equal(page.replaced(page.newSession(0), snapshot(), 60_000).gap, null);
+});
+
+test("the first event is told only by a page that has waited for it", () => {
+  const waiting = page.replaced(page.newSession(0), { epoch: "a", version: 1, state: state({ total_events: 0 }) }, 1_000);
+  const came = page.advanced(waiting, { epoch: "a", from: 1, version: 2, patch: total(1) }, 5_000);
+  assert.ok(came);
+  assert.ok(page.firstJustCame(came, 6_000));
+  assert.ok(!page.firstJustCame(came, 60_000));
+  assert.ok(!page.firstJustCame(open(), 1_000));
+});
+
+test("silence gets a number after ten seconds", () => {
+  assert.equal(page.silence(open(), 9_000), null);
+  assert.equal(page.silence(open(), 13_000), 12_000);
+  assert.equal(page.silence(page.newSession(0), 60_000), null);
 });

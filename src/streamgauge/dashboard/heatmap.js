@@ -5,6 +5,7 @@
  * @typedef {object} HeatModel
  * @property {import("./types.js").Column[]} rows  for each band that is shown, from the bottom, a count per bucket
  * @property {string[]} edges  one more than rows
+ * @property {boolean} open  the highest band has no upper end
  * @property {number} most  in one cell
  * @property {number} stepS
  */
@@ -38,13 +39,16 @@ export function heatModel({ bounds_ms: bounds, columns }, stepMs) {
   return {
     rows: bands.map((_, row) => columns.map((column) => column?.[low + row] ?? null)),
     edges: [low === 0 ? "0" : edge(bounds[low - 1]), ...bands.map(edge)],
+    open: high === bounds.length - 1,
     most,
     stepS: stepMs / 1000,
   };
 }
 
-/** A band in words: 0.2 ms to 0.4 ms. @param {HeatModel} model @param {number} row */
-export function bandWords({ edges }, row) {
+/** A band in words: 0.2 ms to 0.4 ms. The last one there is also holds what is slower still.
+ * @param {HeatModel} model @param {number} row */
+export function bandWords({ edges, open }, row) {
+  if (open && row === edges.length - 2) return `over ${edges[row]}`;
   return edges[row] === "0" ? `up to ${edges[row + 1]}` : `${edges[row]} to ${edges[row + 1]}`;
 }
 

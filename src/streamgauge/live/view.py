@@ -165,15 +165,22 @@ def _short(value: float | None) -> int | float | None:
 
 def _types(by_type: Partials) -> dict[str, dict[str, Any]]:
     """Give the commonest types with their figures."""
-    shown = np.argsort(-by_type.columns["count"], kind="stable")[:MOST_TYPES]
     columns = {name: plain(AGGREGATES[name].finish(by_type), name) for name in ("count", "avg", "p95")}
     names = _names(by_type.series)
     types = {}
-    for row in shown.tolist():
+    for row in _commonest(by_type, names, MOST_TYPES):
         code = by_type.code[row]
         figures: dict[str, Any] = {name: column[row] for name, column in columns.items()}
         types[names[code]] = {**figures, "other": True} if by_type.series[code] is OTHER else figures
     return types
+
+
+def _commonest(by_type: Partials, names: Sequence[str], most: int) -> list[int]:
+    """Give the rows with the greatest counts; equal ones by name, so that every page shows the same."""
+    counts = by_type.columns["count"]
+    least = np.partition(counts, -most)[-most] if len(counts) > most else 0
+    near = np.flatnonzero(counts >= least).tolist()
+    return sorted(near, key=lambda row: (-int(counts[row]), names[int(by_type.code[row])]))[:most]
 
 
 def _names(series: Sequence[Series]) -> list[str]:
@@ -189,11 +196,10 @@ def _type_series(
     events: Partials, by_type: Partials, times: NDArray[np.int64], step: int
 ) -> dict[str, list[int | float | None]]:
     """Give the counts over time of the few commonest types."""
-    shown = np.argsort(-by_type.columns["count"], kind="stable")[:CHARTED_TYPES]
     names = _names(by_type.series)
     codes = {identity(one): code for code, one in enumerate(events.series)}
     charted = {}
-    for row in shown.tolist():
+    for row in _commonest(by_type, names, CHARTED_TYPES):
         place = by_type.code[row]
         rows = events.select(events.code == codes[identity(by_type.series[place])])
         charted[names[place]] = _series(rows, ("count",), times, step)["count"]

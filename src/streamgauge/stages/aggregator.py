@@ -26,9 +26,7 @@ from streamgauge.stages.raw import raw_rows
 
 log = structlog.get_logger()
 
-COST_TO_WAIT = (
-    4.0  # wait four times as long as the last counting took: then it takes a fifth of the time at most
-)
+COST_TO_WAIT = 4.0  # times the last counting took is waited: then counting takes a fifth of the time at most
 MOST_WAITING_BYTES = 8 * 2**20
 MICROSECONDS = 1_000_000
 

@@ -80,7 +80,9 @@ def strings(values: Sequence[str]) -> Column:
 def constant(value: str, length: int) -> Column:
     """A column of one string."""
     data = value.encode()
-    return texts(Texts(offsets=np.arange(length + 1, dtype=np.int32) * np.int32(len(data)), data=data * length))
+    return texts(
+        Texts(offsets=np.arange(length + 1, dtype=np.int32) * np.int32(len(data)), data=data * length)
+    )
 
 
 def coded(column: Coded) -> Column:

@@ -18,12 +18,13 @@ import duckdb
 import msgspec
 
 from streamgauge.commit import EpochCommit, Frame, decode_commit
-from streamgauge.errors import QueryError, QueryTimeout, StoreError
+from streamgauge.errors import StoreError
 from streamgauge.store import Position, Retention, Snapshot, Table
 from streamgauge.stores import compaction
 from streamgauge.stores.arrow import ArrowTable
 from streamgauge.stores.rows import partials_of, raw_chunk, rollup_chunk
 from streamgauge.stores.schema import FORMAT, STATE_COLUMNS, TABLES
+from streamgauge.stores.selecting import select
 
 OLDEST_DUCKDB: Final = (2, 0)
 RAW_CHUNK_NAME: Final = "incoming_raw"
@@ -130,26 +131,7 @@ class DuckDBStore:
     def query(self, sql: str, params: Sequence[Any], *, timeout_s: float, max_rows: int) -> Table:
         """Answer one SELECT; the caller has made sure that it is one, over the public views only."""
         with self._cursor() as cursor:
-            timer = threading.Timer(timeout_s, cursor.interrupt)
-            timer.start()
-            try:
-                _check_one_select(cursor, sql)
-                result = cursor.execute(sql, list(params))
-                columns = [column[0] for column in result.description or ()]
-                rows = result.fetchmany(max_rows + 1)
-            except duckdb.InterruptException:
-                raise QueryTimeout(
-                    f"the query took longer than {timeout_s:g} s; narrow it with WHERE time > ..."
-                ) from None
-            except (
-                duckdb.Error,
-                ValueError,
-                OverflowError,
-            ) as exc:  # the last two: a value that Python cannot hold
-                raise QueryError(str(exc).split("\n\n")[0]) from exc
-            finally:
-                timer.cancel()
-        return Table(columns=columns, rows=rows[:max_rows], truncated=len(rows) > max_rows)
+            return select(cursor, sql, params, timeout_s=timeout_s, max_rows=max_rows)
 
     def checkpoint(self) -> dict[str, int]:
         """Write everything into the file itself, prove it, and give each shard's last append."""
@@ -206,17 +188,6 @@ class DuckDBStore:
             raise
 
 
-def _check_one_select(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Ask the parser that will run it: what another parser took for one SELECT has to be one here too."""
-    statements = cursor.extract_statements(sql)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryError(
-            f"sql: expected one SELECT, got {len(statements)} statements"
-            if len(statements) != 1
-            else "sql: expected a SELECT"
-        )
-
-
 def _is_stored(connection: duckdb.DuckDBPyConnection, commit: EpochCommit) -> bool:
     """Tell whether an epoch is there already; raises StoreError where it is neither that nor the next one."""
     found = connection.execute(
@@ -267,6 +238,8 @@ def _connect(path: Path | None, memory_limit_bytes: int) -> duckdb.DuckDBPyConne
         },
     )
     connection.execute("SET force_compression = 'zstd'")
+    # times are stored in UTC, and `time > now()` compares by the session's zone, which would be the machine's
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
     connection.execute("SET lock_configuration = true")
     return connection

@@ -89,5 +89,5 @@ function cellWords(model, { index, height }) {
 
 /** @param {HeatModel} model @returns {import("../types.js").Curve[]} */
 function bandCurves(model) {
-  return model.rows.map((values, row) => ({ label: `≤ ${model.edges[row + 1]}`, colour: "", values }));
+  return model.rows.map((values, row) => ({ label: bandWords(model, row), colour: "", values }));
 }
