@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgauge.events.clock import parse_column, parse_timestamp
+from streamgauge.events.clock import FEW, parse_column, parse_timestamp
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LENGTHS = (1, 2, FEW + 1)  # short columns are read one by one, longer ones in columns
 NOON_US = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 
 
@@ -31,7 +32,8 @@ NOON_US = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 )
 def test_each_way_to_write_a_moment_gives_the_same_microsecond(text: str) -> None:
     assert parse_timestamp(text) == NOON_US
-    assert parse_column([text, text], 0).tolist() == [NOON_US, NOON_US]
+    for count in LENGTHS:
+        assert parse_column([text] * count, 0).tolist() == [NOON_US] * count
 
 
 def test_a_date_alone_is_its_midnight_in_utc() -> None:
@@ -61,8 +63,8 @@ def test_a_date_alone_is_its_midnight_in_utc() -> None:
 )
 def test_the_size_of_a_number_tells_its_unit(number: float, micros: int) -> None:
     assert parse_timestamp(number) == micros
-    assert parse_column([number], 0).tolist() == [micros]
-    assert parse_column([number, number], 0).tolist() == [micros, micros]
+    for count in LENGTHS:
+        assert parse_column([number] * count, 0).tolist() == [micros] * count
 
 
 @pytest.mark.parametrize(
@@ -80,14 +82,15 @@ def test_the_size_of_a_number_tells_its_unit(number: float, micros: int) -> None
 def test_what_is_no_time_is_refused_alone_and_in_a_column(bad: object) -> None:
     with pytest.raises(ValueError, match=r"expected|outside"):
         parse_timestamp(bad)
-    for column in ([bad], [bad, bad], ["2026-01-31T12:00:00Z", bad], [1_769_860_800, bad], [None, bad]):
-        with pytest.raises(ValueError, match=r"expected|outside"):
-            parse_column(column, 0)
+    for good in (bad, "2026-01-31T12:00:00Z", 1_769_860_800, None):
+        for count in LENGTHS:
+            with pytest.raises(ValueError, match=r"expected|outside"):
+                parse_column([good] * (count - 1) + [bad], 0)
 
 
 def test_texts_whose_lengths_only_add_up_are_not_read_as_if_they_were_equally_long() -> None:
     with pytest.raises(ValueError, match="expected an ISO 8601"):
-        parse_column(["2026-01-31T12:00:00Z2", "026-01-31T12:00:00Z"], 0)
+        parse_column(["2026-01-31T12:00:00Z2", "026-01-31T12:00:00Z"] * FEW, 0)
 
 
 def test_missing_times_are_the_time_of_arrival() -> None:
@@ -120,8 +123,9 @@ COLUMNS = st.one_of(
 )
 
 
-@given(COLUMNS)
-def test_a_column_reads_as_its_members_do(values: list[object]) -> None:
+@given(COLUMNS, st.sampled_from([1, FEW + 1]))
+def test_a_column_reads_as_its_members_do(values: list[object], times: int) -> None:
+    values = values * times
     try:
         one_by_one = [7 if value is None else parse_timestamp(value) for value in values]
     except ValueError:
@@ -143,12 +147,12 @@ def test_every_moment_that_python_can_write_is_read_back(moments: list[datetime]
     ]
     earliest, latest = parse_timestamp("0001-01-01T00:00:00Z"), parse_timestamp("9999-12-31T23:59:59.999999Z")
     if all(earliest <= micros <= latest for micros in expected):
-        assert parse_column(texts, 0).tolist() == expected
+        assert parse_column(texts * (FEW + 1), 0).tolist() == expected * (FEW + 1)
 
 
 @given(st.lists(st.datetimes(), min_size=1), FRACTIONS)
 def test_a_column_in_utc_is_exact_to_the_microsecond(moments: list[datetime], spec: str) -> None:
-    texts = [moment.isoformat(timespec=spec) + "Z" for moment in moments]
+    texts = [moment.isoformat(timespec=spec) + "Z" for moment in moments] * (FEW + 1)
     whole = [datetime.fromisoformat(text) for text in texts]
     assert parse_column(texts, 0).tolist() == [
         (moment - EPOCH) // timedelta(microseconds=1) for moment in whole

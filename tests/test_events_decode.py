@@ -214,7 +214,9 @@ PROPERTY = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=32), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 EVENTS = st.fixed_dictionaries(

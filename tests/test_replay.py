@@ -94,9 +94,7 @@ class TestWithAServer:
         write("a.ndjson", *map(event, range(10)))
         write("b.ndjson.gz", text=gzip.compress(ndjson(*map(event, range(10, 20)))))
         write("c.csv", text=f"type,timestamp,id\n{rows}".encode())
-        write(
-            "d.ndjson.zst", text=zstandard.ZstdCompressor().compress(ndjson(*map(event, range(30, 40))))
-        )
+        write("d.ndjson.zst", text=zstandard.ZstdCompressor().compress(ndjson(*map(event, range(30, 40)))))
         write("e.json", text=json.dumps(list(map(event, range(40, 50)))).encode())
         names = ["a.ndjson", "b.ndjson.gz", "c.csv", "d.ndjson.zst", "e.json", "-"]
         given = ndjson(*map(event, range(50, 60)))
@@ -232,7 +230,9 @@ class TestRefusedAtTimes:
         name = write("a.ndjson", *map(event, range(1700)))
         with (
             FakeServer(None, Refusal(hang_up=True)) as fake,
-            pytest.raises(ReplayError, match=r"whether the last 700 events were accepted is not known; 1,000"),
+            pytest.raises(
+                ReplayError, match=r"whether the last 700 events were accepted is not known; 1,000"
+            ),
         ):
             send(fake, name)
         assert fake.requests == 2

@@ -161,7 +161,9 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     logs.configure()
     gc.freeze()  # what is loaded now stays; collections look at less
     gc.set_threshold(50_000, 20, 50)
-    sys.setswitchinterval(0.0005)  # the loop gets the interpreter back from the store's thread ten times as soon
+    sys.setswitchinterval(
+        0.0005
+    )  # the loop gets the interpreter back from the store's thread ten times as soon
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main)

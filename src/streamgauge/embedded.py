@@ -56,6 +56,7 @@ class Streamgauge:
         self._mapping = app.mapping_of(self._options)
         self._encoder = msgspec.json.Encoder()
         self._pushed: deque[Event] = deque()  # never replaced: another thread may be about to append
+        self._room = MOST_WAITING  # where so many have been pushed, the next push waits
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -102,7 +103,7 @@ class Streamgauge:
         """
         if self._engine is None:
             self._ready()
-        if len(self._pushed) >= MOST_WAITING or self._problem is not None:
+        if len(self._pushed) >= self._room or self._problem is not None:
             self._raise_problem()
             self._call(self._hand_over())
         self._pushed.append(event)
@@ -210,11 +211,14 @@ class Streamgauge:
         """Have everything accepted that was pushed before, and then `more`; what fails of the former stays pushed."""
         async with self._turn:  # who comes second waits until what the first has taken is accepted
             waiting = [self._pushed.popleft() for _ in range(len(self._pushed))]
+            self._room = min(MOST_WAITING, 2 * MOST_WAITING - len(waiting))  # what fails will have to fit in again
             try:
                 await self._accept(waiting)
             except BaseException:
                 self._pushed.extendleft(reversed(waiting))
                 raise
+            finally:
+                self._room = MOST_WAITING
             return await self._accept(more)
 
     async def _accept(self, events: Sequence[Event]) -> Receipt:
@@ -288,7 +292,9 @@ class Streamgauge:
     def _forked(self) -> None:
         """In a child process there is no thread, and another's events, folder and locks are none of its business."""
         if self._loop is not None:
-            for task in asyncio.all_tasks(self._loop):  # they go on in the parent; here nobody has to hear of them
+            for task in asyncio.all_tasks(
+                self._loop
+            ):  # they go on in the parent; here nobody has to hear of them
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._engine = self._open = self._loop = self._thread = self._problem = None
         self._lock = threading.RLock()

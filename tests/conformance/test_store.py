@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +267,29 @@ def test_a_query_that_takes_too_long_is_ended(store: Store) -> None:
     with pytest.raises(QueryTimeout, match=r"longer than 0\.1 s"):
         store.query("SELECT count(*) FROM range(1000000000000)", [], timeout_s=0.1, max_rows=1)
     assert rows(store, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+def test_moments_are_in_utc_wherever_the_machine_is(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        store = DuckDBStore.open(None)
+        Shard(store).commit([tick()])
+        moment = datetime.fromtimestamp(NOW_S, UTC).replace(tzinfo=None)
+        assert rows(store, "SELECT type, to_timestamp(?) FROM events; ", NOW_S) == [("tick", moment)]
+        assert rows(store, "SELECT count(*) FROM events WHERE time >= to_timestamp(?)", NOW_S) == [(1,)]
+        assert rows(store, "SELECT count(*) FROM events WHERE time > to_timestamp(?)", NOW_S) == [(0,)]
+        assert rows(store, "SELECT now() AS a, 1 AS a -- twice the same name")[0][1] == 1
+        store.close()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_zone_that_cannot_be_handed_out_is_said_so_in_one_line(store: Store) -> None:
+    with pytest.raises(QueryError, match="cast it to TIMESTAMP$"):
+        rows(store, "SELECT [now()]")
 
 
 @pytest.mark.parametrize("sql", ["SELECT nothing FROM events", "SELEC 1", "SELECT 'a'::INTEGER", "SELECT ?"])

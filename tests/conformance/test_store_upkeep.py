@@ -58,19 +58,19 @@ def at(store: Store, resolution: int, metric: Metric = EVENTS) -> Partials:
     return merge([read(store, metric)], metric.states, resolution)
 
 
-def a_minute(value: float = 1.0) -> list[Event]:
-    return [tick("ab"[second % 2], second=second, value=value + second, shop="x") for second in range(120)]
+def two_minutes(value: float = 1.0) -> list[Event]:
+    return [tick("ab"[second % 2], second=second, value=value + second, shop="x") for second in range(40, 160)]
 
 
 def test_quiet_seconds_become_minutes_and_then_hours_and_every_figure_stays(store: Store) -> None:
     shard = Shard(store)
     for place in range(3):
-        shard.commit(a_minute(place))
+        shard.commit(two_minutes(place))
     minutes, hours = at(store, 60), at(store, 3600)
     assert resolutions(store) == [(1, 360)]
     removed = store.maintain(NEXT_WEEK, MINUTES_AFTER_A_DAY)
-    assert resolutions(store) == [(60, 6)]
-    assert removed == 354
+    assert resolutions(store) == [(60, 4)]
+    assert removed == 356
     assert_same(at(store, 60), minutes)
     store.maintain(NOW_US + 40 * DAY_US, MINUTES_AFTER_A_DAY)
     assert resolutions(store) == [(3600, 2)]
@@ -79,7 +79,7 @@ def test_quiet_seconds_become_minutes_and_then_hours_and_every_figure_stays(stor
 
 
 def test_seconds_that_were_left_for_long_become_hours_in_one_go(store: Store) -> None:
-    Shard(store).commit(a_minute())
+    Shard(store).commit(two_minutes())
     hours = at(store, 3600)
     store.maintain(NOW_US + 40 * DAY_US, MINUTES_AFTER_A_DAY)
     assert resolutions(store) == [(3600, 2)]
@@ -87,7 +87,7 @@ def test_seconds_that_were_left_for_long_become_hours_in_one_go(store: Store) ->
 
 
 def test_a_second_round_changes_nothing(store: Store) -> None:
-    Shard(store).commit(a_minute())
+    Shard(store).commit(two_minutes())
     assert store.maintain(NEXT_WEEK, MINUTES_AFTER_A_DAY) > 0
     before = rows(store, "SELECT * FROM rollups ORDER BY ALL")
     assert store.maintain(NEXT_WEEK, MINUTES_AFTER_A_DAY) == 0
@@ -102,7 +102,7 @@ def test_what_arrived_today_is_left_alone_however_old_its_events(store: Store) -
 
 def test_a_late_event_is_one_more_row_and_is_merged_in_its_own_time(store: Store) -> None:
     shard = Shard(store)
-    shard.commit(a_minute())
+    shard.commit(two_minutes())
     store.maintain(NEXT_WEEK, MINUTES_AFTER_A_DAY)
     shard.commit([tick("a", value=1000)], at_us=NEXT_WEEK)
     assert resolutions(store) == [(1, 1), (60, 4)]
@@ -113,7 +113,7 @@ def test_a_late_event_is_one_more_row_and_is_merged_in_its_own_time(store: Store
 def test_days_of_arrival_are_never_merged_into_each_other(store: Store) -> None:
     shard = Shard(store)
     for day in range(3):
-        shard.commit(a_minute(day), at_us=NOW_US + day * DAY_US)
+        shard.commit(two_minutes(day), at_us=NOW_US + day * DAY_US)
     by_day = "SELECT received_day, series::VARCHAR, sum(count), sum(sum), min(min), max(max) FROM rollups GROUP BY ALL ORDER BY ALL"
     before = rows(store, by_day)
     assert len({day for day, *_ in before}) == 3
@@ -124,9 +124,9 @@ def test_days_of_arrival_are_never_merged_into_each_other(store: Store) -> None:
 
 def test_shards_and_definitions_are_never_merged_into_each_other(store: Store) -> None:
     other = replace(EVENTS, aggregates=("count",))
-    Shard(store, "one").commit(a_minute())
-    Shard(store, "two").commit(a_minute())
-    Shard(store, "three", metric=other).commit(a_minute())
+    Shard(store, "one").commit(two_minutes())
+    Shard(store, "two").commit(two_minutes())
+    Shard(store, "three", metric=other).commit(two_minutes())
     store.maintain(NEXT_WEEK, MINUTES_AFTER_A_DAY)
     assert rows(store, "SELECT shard, sum(count) FROM rollups GROUP BY ALL ORDER BY ALL") == [("one", 120), ("three", 120), ("two", 120)]
     assert totals(store).count == 240
@@ -191,16 +191,29 @@ def counts(store: Store) -> tuple[Any, ...]:
     return (rows(store, "SELECT count(*) FROM events")[0][0], read(store).count)
 
 
-def test_raw_events_leave_by_the_day_they_arrived_and_rollups_stay(store: Store) -> None:
+def test_raw_events_leave_by_the_day_they_came_and_rollups_stay(store: Store) -> None:
+    shard, quiet = Shard(store), Shard(store, "quiet")
+    quiet.commit([tick("quiet")])
+    midnight = (NOW_US // DAY_US + 1) * DAY_US
+    for place, at_us in enumerate((midnight - 1, midnight, midnight + DAY_US - 1, midnight + DAY_US)):
+        shard.commit([tick(f"{place}")], at_us=at_us)
+    two_days = replace(FOREVER, raw_s=DAY_S * 2)
+    left = []
+    for day in range(1, 5):
+        store.maintain(midnight + day * DAY_US, two_days)
+        left.append([kind for (kind,) in rows(store, "SELECT type FROM events ORDER BY type")])
+    assert left == [["0", "1", "2", "3", "quiet"], ["1", "2", "3"], ["3"], []]
+    assert read(store).count == 5
+
+
+def test_raw_events_and_rollups_of_an_epoch_leave_together(store: Store) -> None:
+    """Events that came before midnight and were committed after it are checked with the later day."""
     shard = Shard(store)
-    for day in range(4):
-        shard.commit([{"type": "a", "timestamp": NOW_US + day}], at_us=NOW_US + day * DAY_US)
-    received = NOW_US // DAY_US * DAY_US
-    assert counts(store) == (4, 4)
-    store.maintain(received + 3 * DAY_US, replace(FOREVER, raw_s=DAY_S * 2))
-    assert counts(store) == (4, 4)  # every row has the arrival of its decoding, which is the first day
-    store.maintain(received + 4 * DAY_US, replace(FOREVER, raw_s=DAY_S * 2))
-    assert counts(store) == (0, 4)
+    midnight = (NOW_US // DAY_US + 1) * DAY_US
+    shard.commit([tick("before")], at_us=midnight + 1)
+    store.maintain(midnight + DAY_US, replace(FOREVER, raw_s=DAY_S))
+    assert counts(store) == (1, 1)
+    assert rows(store, "SELECT received_day FROM rollups") == [(midnight // DAY_US,)]
 
 
 def test_rollups_leave_when_both_their_time_and_their_arrival_are_old(store: Store) -> None:
@@ -216,7 +229,7 @@ def test_rollups_leave_when_both_their_time_and_their_arrival_are_old(store: Sto
 
 
 def test_nothing_leaves_before_its_time(store: Store) -> None:
-    Shard(store).commit(a_minute())
+    Shard(store).commit(two_minutes())
     before = at(store, 3600)
     store.maintain(NOW_US + 5 * DAY_US, SHORT)
     assert_same(at(store, 3600), before)

@@ -71,11 +71,8 @@ export class TimeChart {
     plot.setCursor({ left, top: up === 0 && seen ? plot.cursor.top ?? 0 : plot.valToPos(middle, "y") });
   }
 
-  /** Take the cursor away; tells whether there was one. */
   dropCursor() {
-    const was = this.plot.cursor.idx != null;
     this.plot.setCursor({ left: -10, top: -10 });
-    return was;
   }
 
   fit() {

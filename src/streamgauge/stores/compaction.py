@@ -1,7 +1,8 @@
 """Compaction and retention: quiet rows become fewer and coarser, old ones leave. Ages run from arrival.
 
 Rows are merged only with rows of the same shard, metric, definition and received day, so that a day's rollups can
-always be checked against that day's raw events. The rows that were read are deleted by their ids, and their merge is
+always be checked against that day's raw events. An epoch is received when it is committed: that is the one day on which
+all its rows agree, raw events and rollups alike, also when it was midnight in between. The rows that were read are deleted by their ids, and their merge is
 inserted, in the caller's one transaction.
 """
 
@@ -26,6 +27,16 @@ from streamgauge.stores.schema import STATE_COLUMNS
 MOST_ROWS: Final = 200_000  # of one group at a time; what is left is next time's
 DAY_S: Final = 86_400
 NAME: Final = "compacted_rollups"
+EXPIRE_RAW: Final = """
+DELETE FROM raw_events
+USING (SELECT shard, max(last_seq) AS seq FROM positions WHERE committed_at < make_timestamp(?) GROUP BY shard) AS old
+WHERE raw_events.shard = old.shard AND raw_events.seq <= old.seq
+"""
+EXPIRE_POSITIONS: Final = """
+DELETE FROM positions
+USING (SELECT shard, max(epoch) AS epoch FROM positions GROUP BY shard) AS newest
+WHERE positions.shard = newest.shard AND positions.epoch < newest.epoch AND committed_at < make_timestamp(?)
+"""
 
 
 def maintain(connection: duckdb.DuckDBPyConnection, now_us: int, retention: Retention) -> int:
@@ -49,20 +60,17 @@ def _day(now_us: int, age_s: float) -> int:
 
 
 def _expire(connection: duckdb.DuckDBPyConnection, now_us: int, retention: Retention) -> int:
-    raw = connection.execute(
-        "DELETE FROM raw_events WHERE received_at < make_timestamp(?)",
-        [_day(now_us, retention.raw_s) * DAY_US],
-    ).fetchall()
+    raw_before = _day(now_us, retention.raw_s) * DAY_US
     oldest = _day(now_us, retention.tiers[-1][1])
-    rollups = connection.execute(
-        "DELETE FROM rollup_rows WHERE received_day < ? AND bucket < ?", [oldest, oldest * DAY_S]
-    ).fetchall()
-    positions = connection.execute(
-        "DELETE FROM positions WHERE committed_at < make_timestamp(?)"
-        " AND epoch < (SELECT max(epoch) FROM positions AS newest WHERE newest.shard = positions.shard)",
-        [_day(now_us, retention.raw_s) * DAY_US],
-    ).fetchall()
-    return sum(int(gone[0][0]) for gone in (raw, rollups, positions))
+    removed = [
+        connection.execute(sql, params).fetchall()[0][0]
+        for sql, params in (
+            (EXPIRE_RAW, [raw_before]),
+            (EXPIRE_POSITIONS, [raw_before]),
+            ("DELETE FROM rollup_rows WHERE received_day < ? AND bucket < ?", [oldest, oldest * DAY_S]),
+        )
+    ]
+    return sum(removed)
 
 
 def _compact(connection: duckdb.DuckDBPyConnection, group: Sequence[Any], fine: int, coarse: int) -> int:

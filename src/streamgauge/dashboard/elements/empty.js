@@ -34,7 +34,7 @@ export function Skeleton() {
   return html`
     <main class="page skeleton" aria-busy="true" aria-label="Loading">
       <div class="tiles">${[1, 2, 3, 4, 5, 6].map((key) => html`<div class="tile" key=${key}></div>`)}</div>
-      <div class="charts"><div class="panel at-rate"></div><div class="panel at-top"></div>
+      <div class="charts has-heat"><div class="panel at-rate"></div><div class="panel at-top"></div>
         <div class="panel at-values"></div><div class="panel at-latency"></div><div class="panel at-heat"></div></div>
       <div class="panel pipeline"></div>
     </main>`;

@@ -19,5 +19,5 @@ export function PanelHead({ store, title, hint, children }) {
 export function Age({ store }) {
   const age = store.silence.value;
   if (age === null || store.standing.value === "paused") return null;
-  return html`<span class="age" title="Nothing has come from the server since"><span aria-hidden="true">◷ </span>${duration(age)} ago</span>`;
+  return html`<span class="age" title="Nothing has come from the server since"><span aria-hidden="true">◷ </span>${duration(Math.floor(age / 1000) * 1000).replace(".0 s", " s")} ago</span>`;
 }

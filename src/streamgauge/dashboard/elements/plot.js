@@ -27,6 +27,7 @@ export function Plot({ store, actions, title, looks, options, columns, painted, 
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const chart = useRef(/** @type {TimeChart | null} */ (null));
   const said = useSignal("");
+  const byKeys = useRef(false);
   const times = store.times.value;
 
   useEffect(() => {
@@ -56,16 +57,21 @@ export function Plot({ store, actions, title, looks, options, columns, painted, 
   const pressed = (event) => {
     const step = STEPS[event.key];
     if (event.ctrlKey || event.metaKey || event.altKey || (step === undefined && event.key !== "Escape")) return;
-    if (step === undefined && !chart.current?.dropCursor()) return;
+    // Esc takes away a cursor that keys have set; otherwise it is the page's
+    if (step === undefined && !byKeys.current) return;
     // the page would move the range
     event.stopPropagation();
     event.preventDefault();
-    if (step === undefined) return;
+    byKeys.current = step !== undefined;
+    if (step === undefined) return chart.current?.dropCursor();
     chart.current?.moveCursor(...step);
     if (cursor.value !== null) said.value = describe(cursor.value);
   };
   /** @param {PointerEvent} event a finger leaves no pointer behind that could be taken away again */
-  const entered = (event) => { if (event.pointerType === "mouse") store.hold("chart"); };
+  const entered = (event) => {
+    byKeys.current = false;
+    if (event.pointerType === "mouse") store.hold("chart");
+  };
   return html`
     <div class="plot" ref=${host} tabindex="0" role="application" aria-roledescription="chart" onKeyDown=${pressed}
       onPointerEnter=${entered} onPointerLeave=${() => store.release("chart")}
