@@ -468,7 +468,7 @@ def test_a_program_that_does_not_close_it_ends_in_time_and_its_events_are_kept(
     )
     script = imports + "folder = sys.argv[1]\n" + dedent(SCRIPTS[name])
     command = [sys.executable, "-c", script, str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == (1 if "exception" in name else 0), done.stderr
     if "forks" in name:  # DuckDB's binding tells of its own types that are left in such a child
         assert "Traceback" not in done.stderr

@@ -211,7 +211,9 @@ class Streamgauge:
         """Have everything accepted that was pushed before, and then `more`; what fails of the former stays pushed."""
         async with self._turn:  # who comes second waits until what the first has taken is accepted
             waiting = [self._pushed.popleft() for _ in range(len(self._pushed))]
-            self._room = min(MOST_WAITING, 2 * MOST_WAITING - len(waiting))  # what fails will have to fit in again
+            self._room = min(
+                MOST_WAITING, 2 * MOST_WAITING - len(waiting)
+            )  # what fails will have to fit in again
             try:
                 await self._accept(waiting)
             except BaseException:

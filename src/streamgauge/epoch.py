@@ -46,6 +46,7 @@ class Epoch:
     closed: bool = False
     settled: dict[str, dict[str, int]] = field(default_factory=dict)
     partials: dict[str, list[Partials]] = field(default_factory=dict)
+    fresh: dict[str, int] = field(default_factory=dict)  # how many parts, at the end, were never merged
     raw: list[RawRows] = field(default_factory=list)
 
     @property
@@ -67,13 +68,25 @@ class Epoch:
                 self.settled_events += number
         for name, partials in contribution.partials.items():
             self.partials.setdefault(name, []).append(partials)
+            self.fresh[name] = self.fresh.get(name, 0) + 1
         self.raw.extend(contribution.raw)
 
     def compact(self) -> None:
-        """Merge the parts of each metric where there are many."""
-        for name, parts in self.partials.items():
-            if len(parts) >= MERGE_AT:
-                self.partials[name] = [merge(parts, parts[0].states, 1)]
+        """Merge the parts of each metric where there are many.
+
+        Only with parts of about its own size a part is merged again, so that each row is merged a few times at most,
+        however many there are.
+        """
+        for name, fresh in self.fresh.items():
+            if fresh < MERGE_AT - 1:
+                continue
+            parts = self.partials[name]
+            start, rows = len(parts) - fresh, sum(len(part) for part in parts[-fresh:])
+            while start and len(parts[start - 1]) <= 2 * rows:
+                start -= 1
+                rows += len(parts[start])
+            parts[start:] = [merge(parts[start:], parts[0].states, 1)]
+            self.fresh[name] = 0
 
     def merged(self) -> dict[str, Partials]:
         """Give one `Partials` for each metric."""
