@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import mimetypes
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from streamgauge.errors import StreamgaugeError
@@ -90,8 +92,8 @@ def _guarded(send: Send) -> Send:
     return send_guarded
 
 
-async def _page(request: Request) -> Response:  # noqa: ARG001  a route's handler takes the request
-    return FileResponse(DASHBOARD / "index.html", headers=SECURITY)
+async def _page(request: Request) -> Response:
+    return _asset_response(request, DASHBOARD / "index.html", "text/html")
 
 
 async def _file(request: Request) -> Response:
@@ -99,7 +101,33 @@ async def _file(request: Request) -> Response:
     if path is None:
         return problem.response(HTTPStatus.NOT_FOUND, "not_found", "there is no such file")
     kind = "text/javascript" if path.suffix in {".js", ".mjs"} else mimetypes.guess_type(path.name)[0]
-    return FileResponse(path, headers=SECURITY, media_type=kind)
+    return _asset_response(request, path, kind or "application/octet-stream")
+
+
+class _Asset(NamedTuple):
+    """A file of the page, compressed once."""
+
+    plain: bytes
+    compressed: bytes
+    tag: str
+
+
+@lru_cache(maxsize=256)
+def _asset(path: Path, changed_ns: int) -> _Asset:  # noqa: ARG001  a file that changed is another one
+    plain = path.read_bytes()
+    return _Asset(plain, gzip.compress(plain, 9, mtime=0), f'"{hashlib.sha256(plain).hexdigest()[:32]}"')
+
+
+def _asset_response(request: Request, path: Path, kind: str) -> Response:
+    """Give a file, or 304 where the browser has it already."""
+    asset = _asset(path, path.stat().st_mtime_ns)
+    headers = {**SECURITY, "ETag": asset.tag, "Vary": "Accept-Encoding"}
+    if request.headers.get("if-none-match", "").removeprefix("W/") == asset.tag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(asset.plain, headers=headers, media_type=kind)
+    headers["Content-Encoding"] = "gzip"
+    return Response(asset.compressed, headers=headers, media_type=kind)
 
 
 def _served(name: str) -> Path | None:
