@@ -109,7 +109,9 @@ class DataFolderInUse(StreamgaugeError):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        super().__init__(f"{folder}: another process is using this data folder; stop it, or choose another with --data")
+        super().__init__(
+            f"{folder}: another process is using this data folder; stop it, or choose another with --data"
+        )
 
 
 class StoreError(StreamgaugeError):

@@ -168,7 +168,8 @@ class TransformOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What happens to events before they are counted."""
 
     keep: Annotated[
-        Text | None, _about("SQL: which events are kept; the rest are counted as filtered.", default="every event")
+        Text | None,
+        _about("SQL: which events are kept; the rest are counted as filtered.", default="every event"),
     ] = None
 
 

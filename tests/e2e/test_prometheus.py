@@ -78,7 +78,9 @@ def test_every_metric_is_there_with_its_type_and_the_counts_are_right(server: Se
 def test_native_histograms_are_given_to_those_who_can_read_them(server: ServerProcess) -> None:
     accept = {"Accept": "application/openmetrics-text; version=2.0.0"}
     response = server.client.get("/metrics", headers=accept)
-    line = next(x for x in response.text.splitlines() if x.startswith("streamgauge_processing_duration_seconds {"))
+    line = next(
+        x for x in response.text.splitlines() if x.startswith("streamgauge_processing_duration_seconds {")
+    )
     assert line.startswith("streamgauge_processing_duration_seconds {count:3,sum:")
     assert "schema:5" in line
     spans = re.search(r"positive_spans:\[([-0-9:,]+)\]", line)

@@ -8,6 +8,7 @@ up to `max_wait`, so that the fixed cost of counting stays a fraction of the who
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 COST_TO_WAIT = 4.0  # times the last counting took is waited: then counting takes a fifth of the time at most
 MOST_WAITING_BYTES = 8 * 2**20
 MICROSECONDS = 1_000_000
+LOG_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class Aggregator(Consumer):
         self._waiting_events = self._waiting_bytes = 0
         self._timer: asyncio.Handle | None = None
         self._last_end = self._last_cost = 0.0
+        self._unlogged, self._logged_at = 0, -math.inf
         self.durations = Distribution()
 
     @property
@@ -122,9 +125,12 @@ class Aggregator(Consumer):
         self._set_aside(events, error)
 
     def _set_aside(self, batch: EventBatch, error: Exception) -> None:
-        log.error(
-            "event set aside", stage=self.name, seq=batch.seq, index=int(batch.index[0]), exc_info=error
-        )
+        self._unlogged += len(batch)
+        now_s = time.monotonic()
+        if now_s - self._logged_at >= LOG_EVERY_S:  # thousands may fail alike, and a traceback is dear
+            place = {"seq": batch.seq, "index": int(batch.index[0])}
+            log.error("events set aside", stage=self.name, events=self._unlogged, **place, exc_info=error)
+            self._unlogged, self._logged_at = 0, now_s
         settled = {batch.origin.source: {"dead_lettered": len(batch)}}
         self._book(Contribution(epoch=batch.epoch, settled=settled))
 
