@@ -31,7 +31,12 @@ Key = tuple[object, int]
 
 
 def batch(
-    events: Sequence[Event], *, seq: int = 1, epoch: int = 1, source: str = "http", decoder: EventDecoder = DECODER
+    events: Sequence[Event],
+    *,
+    seq: int = 1,
+    epoch: int = 1,
+    source: str = "http",
+    decoder: EventDecoder = DECODER,
 ) -> EventBatch:
     """Decode events as a source would, and give them the place that the journal would."""
     payload = msgspec.json.Encoder().encode_lines(events)
@@ -42,9 +47,13 @@ def batch(
     return decoded.batch
 
 
-def count(metric: Metric, events: Sequence[Event], *, seq: int = 1, limit: SeriesLimit | None = None) -> Partials:
+def count(
+    metric: Metric, events: Sequence[Event], *, seq: int = 1, limit: SeriesLimit | None = None
+) -> Partials:
     """Give what events add to a metric."""
-    found = compute(metric, batch(events, seq=seq), SeriesLimit(10_000) if limit is None else limit, now_s=0.0)
+    found = compute(
+        metric, batch(events, seq=seq), SeriesLimit(10_000) if limit is None else limit, now_s=0.0
+    )
     assert found is not None
     return found
 
@@ -65,7 +74,10 @@ def table(partials: Partials, names: Iterable[str] = EVERYTHING) -> dict[Key, di
 def row_keys(partials: Partials) -> list[Key]:
     """Give the (series, bucket) of each row."""
     names = [identity(one) for one in partials.series]
-    return [(names[code], bucket) for code, bucket in zip(partials.code.tolist(), partials.bucket.tolist(), strict=True)]
+    return [
+        (names[code], bucket)
+        for code, bucket in zip(partials.code.tolist(), partials.bucket.tolist(), strict=True)
+    ]
 
 
 def histogram(partials: Partials) -> dict[Key, dict[int, int]]:
@@ -93,7 +105,8 @@ def figures_of(partials: Partials) -> list[str]:
 def close(one: Mapping[Key, Mapping[str, Any]], other: Mapping[Key, Mapping[str, Any]]) -> bool:
     """Tell whether figures are equal; sums and what is made of them may differ in the last bit."""
     return one.keys() == other.keys() and all(
-        row.keys() == other[key].keys() and all(_near(value, other[key][name], name) for name, value in row.items())
+        row.keys() == other[key].keys()
+        and all(_near(value, other[key][name], name) for name, value in row.items())
         for key, row in one.items()
     )
 
@@ -104,19 +117,21 @@ def _near(one: float | None, other: float | None, name: str) -> bool:
     return abs(one - other) <= 2 * math.ulp(max(abs(one), abs(other)))
 
 
-def merge_at_random(draw: st.DrawFn, parts: Sequence[Partials], states: tuple[str, ...], resolution: int = 1) -> Partials:
+def merge_at_random(
+    data: st.DataObject, parts: Sequence[Partials], states: tuple[str, ...], resolution: int = 1
+) -> Partials:
     """Merge partials in any order, as any tree, by way of any finer resolution."""
-    left = draw(st.permutations(list(parts)))
+    left = data.draw(st.permutations(list(parts)))
     finer = [step for step in (1, 5, 60) if resolution % step == 0]
     while len(left) > 1:
-        several = draw(st.integers(2, len(left)))
-        left = [*left[several:], merge(left[:several], states, draw(st.sampled_from(finer)))]
+        several = data.draw(st.integers(2, len(left)))
+        left = [*left[several:], merge(left[:several], states, data.draw(st.sampled_from(finer)))]
     return merge(left, states, resolution)
 
 
-def split(draw: st.DrawFn, events: Sequence[Event]) -> list[list[Event]]:
+def split(data: st.DataObject, events: Sequence[Event]) -> list[list[Event]]:
     """Cut a list of events anywhere, any number of times."""
-    cuts = sorted(draw(st.lists(st.integers(0, len(events)), max_size=4)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=4)))
     ends = [*cuts, len(events)]
     pieces = [list(events[start:end]) for start, end in zip([0, *cuts], ends, strict=True)]
     return [piece for piece in pieces if piece]
@@ -130,7 +145,9 @@ moderate = st.one_of(
 )
 extreme = st.one_of(moderate, st.floats(allow_nan=False, allow_infinity=False))
 seconds = st.integers(-200, 200) | st.sampled_from([0, 1, 59, 60, 3600, -86_400 * 400])
-moments = st.builds(lambda second, rest: (NOW_S + second) * 1_000_000 + rest - 10**9, seconds, st.integers(0, 999_999))
+moments = st.builds(
+    lambda second, rest: (NOW_S + second) * 1_000_000 + rest - 10**9, seconds, st.integers(0, 999_999)
+)
 
 
 @st.composite
@@ -149,7 +166,11 @@ class Expected:
     def __init__(self, events: Sequence[tuple[Event, int]]) -> None:
         """Take the events, each with its place in the order of arrival."""
         self.count = len(events)
-        self.there = [(event["timestamp"], place, event["value"]) for event, place in events if event.get("value") is not None]
+        self.there = [
+            (event["timestamp"], place, event["value"])
+            for event, place in events
+            if event.get("value") is not None
+        ]
         self.values = [float(value) for _, _, value in self.there]
 
     @property

@@ -39,7 +39,9 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
         server.kill()
 
 
-@pytest.fixture(scope="module")  # while it is open, Playwright's own event loop runs: no other test may need one
+@pytest.fixture(
+    scope="module"
+)  # while it is open, Playwright's own event loop runs: no other test may need one
 def browser() -> Iterator[Browser]:
     """A real Chromium."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)

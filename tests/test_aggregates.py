@@ -57,8 +57,8 @@ def tolerance(expected: Expected) -> Fraction:
 def test_any_batches_and_any_tree_of_merges_give_what_counting_at_once_gives(
     data: st.DataObject, events: list[Event], resolution: int
 ) -> None:
-    parts = [count(EVENTS, piece, seq=seq) for seq, piece in enumerate(split(data.draw, events), 1)]
-    merged = merge_at_random(data.draw, parts, EVENTS.states, resolution)
+    parts = [count(EVENTS, piece, seq=seq) for seq, piece in enumerate(split(data, events), 1)]
+    merged = merge_at_random(data, parts, EVENTS.states, resolution)
     wanted = expected(events, resolution)
     found = table(merged)
     assert found.keys() == wanted.keys()
@@ -97,8 +97,8 @@ def check_quantiles(row: dict[str, int | float | None], wanted: Expected) -> Non
 @given(st.data(), st.lists(st.integers(-(2**53), 2**53), min_size=1, max_size=60))
 def test_integers_add_exactly_beyond_64_bits(data: st.DataObject, values: list[int]) -> None:
     events = [tick(value=value) for value in values]
-    parts = [counted(piece) for piece in split(data.draw, events)]
-    merged = merge_at_random(data.draw, parts, EVENTS.states)
+    parts = [counted(piece) for piece in split(data, events)]
+    merged = merge_at_random(data, parts, EVENTS.states)
     high, low = merged.columns["sum"].tolist()[0], merged.columns["sum_low"].tolist()[0]
     assert int(high) + int(low) == sum(values)
 
@@ -109,7 +109,10 @@ def test_a_million_times_the_largest_integer_is_exact() -> None:
     assert int(merged.columns["sum"][0]) + int(merged.columns["sum_low"][0]) == 10**6 * (2**53 - 1)
 
 
-@given(st.lists(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30), min_size=1, max_size=5), st.integers(-250, 250))
+@given(
+    st.lists(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30), min_size=1, max_size=5),
+    st.integers(-250, 250),
+)
 def test_small_values_beside_huge_ones_of_another_series_are_added_as_well_as_alone(
     runs: list[list[float]], exponent: int
 ) -> None:
@@ -168,14 +171,19 @@ def test_a_sum_beyond_a_double_stays_unknown_whatever_follows() -> None:
     beyond = counted([tick(value=1e308)] * 2)
     below = counted([tick(value=-1e308)] * 2)
     merged = merge([beyond, below], EVENTS.states, 1)
-    assert [row["sum"] for row in table(merge([merged, counted([tick(value=1)])], EVENTS.states, 1)).values()] == [None]
+    assert [
+        row["sum"] for row in table(merge([merged, counted([tick(value=1)])], EVENTS.states, 1)).values()
+    ] == [None]
     assert [row["count"] for row in table(merged).values()] == [4]
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308, 1.7976931348623157e308, 5e-324, -5e-324, 0.0])
 def test_every_figure_of_a_single_value_is_that_value(value: float) -> None:
     (row,) = table(counted([tick(value=value)])).values()
-    assert row == {"count": 1, **dict.fromkeys(["sum", "avg", "min", "max", "last", "p50", "p90", "p95", "p99"], value)}
+    assert row == {
+        "count": 1,
+        **dict.fromkeys(["sum", "avg", "min", "max", "last", "p50", "p90", "p95", "p99"], value),
+    }
 
 
 def test_quantiles_across_the_whole_range_of_doubles_do_not_overflow() -> None:
@@ -184,7 +192,10 @@ def test_quantiles_across_the_whole_range_of_doubles_do_not_overflow() -> None:
     assert row["p99"] == pytest.approx(1.697e308, rel=0.011)
 
 
-@given(st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=200) | st.lists(st.integers(1, 10), min_size=1, max_size=200))
+@given(
+    st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=200)
+    | st.lists(st.integers(1, 10), min_size=1, max_size=200)
+)
 def test_a_quantile_is_within_1_1_percent_for_values_of_one_sign(values: list[float]) -> None:
     for sign in (1, -1):
         signed = [sign * value for value in values]
@@ -213,7 +224,10 @@ def test_cells_stand_in_the_order_of_their_values(values: list[float]) -> None:
 
 
 def test_of_two_moments_that_are_equal_the_later_arrival_is_the_last() -> None:
-    first, second = count(EVENTS, [tick(value=1), tick(value=2)], seq=1), count(EVENTS, [tick(value=3)], seq=2)
+    first, second = (
+        count(EVENTS, [tick(value=1), tick(value=2)], seq=1),
+        count(EVENTS, [tick(value=3)], seq=2),
+    )
     late = count(EVENTS, [tick(second=-5, value=4)], seq=3)
     for parts in ([first, second, late], [late, second, first], [second, late, first]):
         assert [row["last"] for row in table(merge(parts, EVENTS.states, 3600)).values()] == [3.0]
@@ -221,7 +235,10 @@ def test_of_two_moments_that_are_equal_the_later_arrival_is_the_last() -> None:
 
 def test_count_counts_events_without_a_value_and_nothing_else_does() -> None:
     (row,) = table(counted([tick(), tick(value=None)])).values()
-    assert row == {"count": 2, **dict.fromkeys(["sum", "avg", "min", "max", "last", "p50", "p90", "p95", "p99"])}
+    assert row == {
+        "count": 2,
+        **dict.fromkeys(["sum", "avg", "min", "max", "last", "p50", "p90", "p95", "p99"]),
+    }
     merged = merge([counted([tick(), tick(value=None)]), counted([tick(value=4)])], EVENTS.states, 1)
     (row,) = table(merged).values()
     assert (row["count"], row["sum"], row["avg"], row["p50"]) == (3, 4.0, 4.0, 4.0)
@@ -231,5 +248,7 @@ def test_count_counts_events_without_a_value_and_nothing_else_does() -> None:
 def test_an_aggregate_needs_only_the_states_that_it_names(name: str) -> None:
     states = states_of([name])
     partials = merge([counted([tick(value=2), tick(value=2)])], states, 1)
-    assert set(partials.columns) == {column for state in states if state in STATES for column in STATES[state].columns}
+    assert set(partials.columns) == {
+        column for state in states if state in STATES for column in STATES[state].columns
+    }
     assert plain(AGGREGATES[name].finish(partials), name) == [{"count": 2, "sum": 4.0}.get(name, 2.0)]

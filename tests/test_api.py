@@ -248,6 +248,25 @@ async def test_an_answer_counts_all_that_was_accepted_before_it_though_nothing_i
     assert (await server.get("/api/ledger"))["pending"] == 120_000
 
 
+async def test_an_answer_waits_for_what_was_accepted_before_it_to_be_counted(server: Served) -> None:
+    let_through = asyncio.Event()
+    [transformer] = server.app.engine.transformers
+    handle = transformer.handle_events
+
+    async def slow(events: Any) -> Any:
+        await let_through.wait()
+        return await handle(events)
+
+    transformer.handle_events = slow  # type: ignore[method-assign]
+    assert (await server.send(at(0))).status_code == 202
+    asked = asyncio.create_task(counts(server))
+    for _ in range(3):  # an answer that does not wait would be there by now
+        await server.ask("SELECT count(*) FROM events")
+    assert not asked.done()
+    let_through.set()
+    assert await asked == {"view": 1}
+
+
 async def test_an_answer_is_the_same_before_and_after_the_commit(server: Served) -> None:
     await server.send(sale(0, shop="x", paid=1, amount=0.1), sale(61, shop="x", paid=1, amount=0.2))
     path, params = "/api/metrics/revenue", {"from": T0, "to": T0 + 120, "step": 60}

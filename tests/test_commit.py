@@ -32,7 +32,9 @@ named = {"user_id": texts | st.integers(-9, 9), "event_id": texts, "shop": shops
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     kind = draw(st.sampled_from(["a", "b", "größe", "(other)"]))
-    return tick(kind, second=draw(st.integers(-5, 5)), **{n: draw(s) for n, s in named.items() if draw(st.booleans())})
+    return tick(
+        kind, second=draw(st.integers(-5, 5)), **{n: draw(s) for n, s in named.items() if draw(st.booleans())}
+    )
 
 
 def commit_of(lists: list[list[Event]], most: int = 5) -> EpochCommit:
@@ -47,7 +49,9 @@ def commit_of(lists: list[list[Event]], most: int = 5) -> EpochCommit:
         at_us=NOW_US,
         ledger={"http": {"stored": sum(map(len, lists))}, "größe": {}},
         metrics=[
-            MetricPartials(name="sales", definition="0123", by=METRIC.by, partials=count(METRIC, several, limit=limit))
+            MetricPartials(
+                name="sales", definition="0123", by=METRIC.by, partials=count(METRIC, several, limit=limit)
+            )
             for several in lists
         ],
         raw=[raw_rows(one, NOW_US) for one in batches],
@@ -93,7 +97,7 @@ def test_other_comes_back_as_itself_and_a_series_that_looks_like_it_does_not() -
     assert sum(one is OTHER for one in series) == 1
     back = decode_commit(sent(encode_commit(commit))).metrics[0].partials.series
     assert [one is OTHER for one in back] == [one is OTHER for one in series]
-    alike = tuple([*OTHER])  # equal, but an event's own values
+    alike = (*OTHER,)  # equal, but an event's own values
     partials = commit.metrics[0].partials.regroup([alike] * len(series))
     whole = MetricPartials(name="x", definition="", by=("a", "b", "c"), partials=partials)
     again = decode_commit(encode_commit(_with(commit, whole)))
@@ -105,7 +109,9 @@ def _with(commit: EpochCommit, metric: MetricPartials) -> EpochCommit:
     return EpochCommit(**{**values, "metrics": [metric]})
 
 
-@pytest.mark.parametrize("value", [True, 1, 1.0, "1", None, MISSING, JsonText("[1]"), "[1]", "", 2**62, -(2**63), "\x00"], ids=repr)
+@pytest.mark.parametrize(
+    "value", [True, 1, 1.0, "1", None, MISSING, JsonText("[1]"), "[1]", "", 2**62, -(2**63), "\x00"], ids=repr
+)
 def test_a_group_value_keeps_its_type(value: object) -> None:
     partials = count(METRIC, [tick()]).regroup([(value, value)])
     commit = _with(commit_of([]), MetricPartials(name="x", definition="", by=("a", "b"), partials=partials))
@@ -129,7 +135,9 @@ def test_an_array_that_is_not_in_one_piece_still_comes_back() -> None:
     partials = count(METRIC, [tick(str(number), value=number) for number in range(10)])
     partials.columns["sum"] = np.arange(20.0)[::2]
     commit = _with(commit_of([]), MetricPartials(name="x", definition="", by=METRIC.by, partials=partials))
-    assert decode_commit(encode_commit(commit)).metrics[0].partials.columns["sum"].tolist() == list(np.arange(0.0, 20.0, 2))
+    assert decode_commit(encode_commit(commit)).metrics[0].partials.columns["sum"].tolist() == list(
+        np.arange(0.0, 20.0, 2)
+    )
 
 
 def test_a_commit_of_another_version_is_refused() -> None:

@@ -15,9 +15,19 @@ from streamgauge.live.diff import apply, diff, same
 
 VECTORS = json.loads((Path(__file__).parent / "js" / "patch_vectors.json").read_text())
 
-scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=2)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=2)
+)
 keys = st.sampled_from(["a", "b", "c", "", "time", "__proto__"])
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=4), max_leaves=12)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12,
+)
 states = st.dictionaries(keys, values, max_size=5)
 columns = st.dictionaries(keys, st.lists(scalars, min_size=4, max_size=12), min_size=1, max_size=3)
 shifts = st.integers(-3, 15)
@@ -28,7 +38,9 @@ def over_the_wire(operations: Any) -> Any:
 
 
 @given(states | columns, states | columns, shifts)
-def test_applying_the_diff_gives_the_new_state(before: dict[str, Any], after: dict[str, Any], shift: int) -> None:
+def test_applying_the_diff_gives_the_new_state(
+    before: dict[str, Any], after: dict[str, Any], shift: int
+) -> None:
     was = copy.deepcopy(before)
     found = apply(before, over_the_wire(diff(before, after, shift)))
     assert same(found, after)
@@ -37,9 +49,14 @@ def test_applying_the_diff_gives_the_new_state(before: dict[str, Any], after: di
 
 
 @given(columns, st.integers(0, 6), st.data())
-def test_a_window_that_moved_is_sent_as_what_it_dropped_and_what_is_new(before: dict[str, Any], shift: int, data: st.DataObject) -> None:
+def test_a_window_that_moved_is_sent_as_what_it_dropped_and_what_is_new(
+    before: dict[str, Any], shift: int, data: st.DataObject
+) -> None:
     shift = min(shift, *map(len, before.values()))
-    after = {name: [*column[shift:], *data.draw(st.lists(scalars, min_size=shift, max_size=shift))] for name, column in before.items()}
+    after = {
+        name: [*column[shift:], *data.draw(st.lists(scalars, min_size=shift, max_size=shift))]
+        for name, column in before.items()
+    }
     operations = diff(before, after, shift)
     assert same(apply(before, over_the_wire(operations)), after)
     for operation, path, *rest in operations:
@@ -93,7 +110,10 @@ def test_nested_objects_are_changed_in_place() -> None:
     ]
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (None, 0), (None, False), ("1", 1), ([1], [True]), ({"a": None}, {}), ([], {})])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), (0, False), (None, 0), (None, False), ("1", 1), ([1], [True]), ({"a": None}, {}), ([], {})],
+)
 def test_values_that_json_tells_apart_are_not_the_same(one: Any, other: Any) -> None:
     assert not same(one, other)
     assert diff({"x": one}, {"x": other}) != []

@@ -124,7 +124,9 @@ class BookMachine(RuleBasedStateMachine):
     @invariant()
     def epochs_stand_in_order_without_gaps(self) -> None:
         epochs = list(self.book.epochs())
-        assert [epoch.number for epoch in epochs] == list(range(self.book.committed + 1, epochs[-1].number + 1))
+        assert [epoch.number for epoch in epochs] == list(
+            range(self.book.committed + 1, epochs[-1].number + 1)
+        )
         ends = [self.book.committed_seq, *(epoch.last_seq for epoch in epochs)]
         assert [epoch.previous_seq for epoch in epochs] == ends[:-1]
 

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregation_tools import EVENTS, EVERYTHING, NOW_S, Event, batch, count, other_count, row_keys, table, tick
+from aggregation_tools import (
+    EVENTS,
+    EVERYTHING,
+    NOW_S,
+    Event,
+    batch,
+    count,
+    other_count,
+    row_keys,
+    table,
+    tick,
+)
 from streamgauge.columns import MISSING
 from streamgauge.events.decode import EventDecoder
 from streamgauge.metric import Metric, SeriesLimit, compute
@@ -56,7 +67,10 @@ def test_the_value_may_be_calculated_and_is_absent_where_it_has_no_result() -> N
 
 
 def test_buckets_are_seconds_of_event_time_also_before_1970() -> None:
-    events = [{"type": "a", "timestamp": text} for text in ("1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.999Z")]
+    events = [
+        {"type": "a", "timestamp": text}
+        for text in ("1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.999Z")
+    ]
     found = count(EVENTS, events)
     assert [(bucket, row["count"]) for (_, bucket), row in table(found).items()] == [(-1, 1), (0, 2)]
 
@@ -66,7 +80,13 @@ def test_events_far_apart_in_time_cost_no_more_than_those_close_together() -> No
     assert len(count(EVENTS, events)) == 2
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([1, "1", True, None]), st.sampled_from("xy")), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from([1, "1", True, None]), st.sampled_from("xy")),
+        min_size=1,
+        max_size=30,
+    )
+)
 def test_several_group_values_make_a_series_each(rows: list[tuple[str, Any, str]]) -> None:
     events = [tick(kind, shop=shop, kind=third) for kind, shop, third in rows]
     found = count(metric(by=("type", "shop", "kind")), events)
@@ -79,7 +99,9 @@ def test_several_group_values_make_a_series_each(rows: list[tuple[str, Any, str]
 
 def test_a_missing_group_value_is_not_null() -> None:
     found = count(metric(by=("shop", "kind")), [tick(shop=None, kind="a"), tick(kind="a"), tick()])
-    assert sorted(map(repr, found.series)) == sorted(map(repr, [(None, "a"), (MISSING, "a"), (MISSING, MISSING)]))
+    assert sorted(map(repr, found.series)) == sorted(
+        map(repr, [(None, "a"), (MISSING, "a"), (MISSING, MISSING)])
+    )
 
 
 def test_many_different_values_in_many_groups_do_not_run_into_each_other() -> None:
@@ -94,7 +116,9 @@ def test_many_different_values_in_many_groups_do_not_run_into_each_other() -> No
 
 
 @given(types, st.integers(1, 10), st.lists(st.integers(0, 30), max_size=3))
-def test_however_many_series_the_totals_are_exact_and_memory_is_bounded(names: list[str], most: int, cuts: list[int]) -> None:
+def test_however_many_series_the_totals_are_exact_and_memory_is_bounded(
+    names: list[str], most: int, cuts: list[int]
+) -> None:
     limit = SeriesLimit(most)
     ends = [*sorted(cuts), len(names)]
     pieces = [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -112,7 +136,10 @@ def test_however_many_series_the_totals_are_exact_and_memory_is_bounded(names: l
 
 def test_a_type_that_is_called_other_is_not_the_rest() -> None:
     limit = SeriesLimit(1)
-    parts = [count(EVENTS, [tick(name) for name in names], limit=limit) for names in (["(other)"], ["b", "(other)", "c"])]
+    parts = [
+        count(EVENTS, [tick(name) for name in names], limit=limit)
+        for names in (["(other)"], ["b", "(other)", "c"])
+    ]
     found = merge(parts, EVENTS.states, 1)
     assert other_count(found) == limit.refused_events == 2
     assert series_counts(found)["(other)",] == 2
@@ -149,7 +176,12 @@ def test_types_that_do_not_count_take_no_place() -> None:
 
 def test_a_definition_changes_with_what_is_computed_and_with_nothing_else() -> None:
     first = metric(where="value > 1", by=("type",), aggregates=("count", "sum"))
-    same = [replace(first, name="other"), replace(first, max_series=5), replace(first, built_in=True), replace(first, aggregates=("avg",))]
+    same = [
+        replace(first, name="other"),
+        replace(first, max_series=5),
+        replace(first, built_in=True),
+        replace(first, aggregates=("avg",)),
+    ]
     other = [
         replace(first, where=None),
         replace(first, where=Expression.parse("value > 2")),

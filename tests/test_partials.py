@@ -45,7 +45,7 @@ def test_merging_is_associative_and_commutative(
     parts = [count(EVENTS, events, seq=seq) for seq, events in enumerate((one, two, three), 1)]
     resolution = data.draw(st.sampled_from((1, 60, ALL_TIME)))
     all_at_once = merge(parts, EVENTS.states, resolution)
-    assert_same(all_at_once, merge_at_random(data.draw, parts, EVENTS.states, resolution))
+    assert_same(all_at_once, merge_at_random(data, parts, EVENTS.states, resolution))
 
 
 @given(lists)
@@ -66,11 +66,15 @@ def test_merging_again_changes_nothing(events: list[Event]) -> None:
 def test_merging_nothing_gives_no_rows() -> None:
     nothing = merge([], EVENTS.states, 60)
     assert len(nothing) == nothing.count == 0
-    assert table(nothing) == histogram(nothing) == {}
+    assert not table(nothing)
+    assert not histogram(nothing)
 
 
 def test_rows_stand_in_the_order_of_time_also_before_1970() -> None:
-    events = [{"type": "a", "timestamp": text, "value": 1} for text in ("1969-12-31T23:59:59.5Z", "1960-01-01T00:00:00Z", "2001-01-01T00:00:30Z")]
+    events = [
+        {"type": "a", "timestamp": text, "value": 1}
+        for text in ("1969-12-31T23:59:59.5Z", "1960-01-01T00:00:00Z", "2001-01-01T00:00:30Z")
+    ]
     merged = merge([count(EVENTS, events)], EVENTS.states, 60)
     assert merged.bucket.tolist() == [-315_619_200, -60, 978_307_200]
 
@@ -124,10 +128,27 @@ def test_the_same_number_is_one_value_however_it_is_written(one: float, other: f
 def test_batches_with_the_same_number_written_differently_make_one_series(data: st.DataObject) -> None:
     number = data.draw(st.integers(-(2**62), 2**62).filter(lambda n: float(n) == n))
     parts = [count(BY_SHOP, [tick(shop=shop)]) for shop in (number, float(number))]
-    assert len(merge_at_random(data.draw, parts, BY_SHOP.states)) == 1
+    assert len(merge_at_random(data, parts, BY_SHOP.states)) == 1
 
 
-VALUES: list[Any] = [True, False, 1, 0, 1.5, "1", "true", "", None, "(other)", [1, 2], [], {"a": [None]}, "[]", "[1,2]", 2**60]
+VALUES: list[Any] = [
+    True,
+    False,
+    1,
+    0,
+    1.5,
+    "1",
+    "true",
+    "",
+    None,
+    "(other)",
+    [1, 2],
+    [],
+    {"a": [None]},
+    "[]",
+    "[1,2]",
+    2**60,
+]
 NONE_AT_ALL = object()
 
 
@@ -136,7 +157,7 @@ def test_each_kind_of_group_value_is_counted_apart(shops: list[Any], data: st.Da
     events = [tick(value=1) if shop is NONE_AT_ALL else tick(value=1, shop=shop) for shop in shops]
     half = len(events) // 2
     parts = [count(BY_SHOP, piece) for piece in (events[:half], events[half:]) if piece]
-    merged = merge_at_random(data.draw, parts, BY_SHOP.states)
+    merged = merge_at_random(data, parts, BY_SHOP.states)
     wanted: dict[str, int] = {}
     for shop in shops:
         wanted[repr(shop)] = wanted.get(repr(shop), 0) + 1
@@ -144,7 +165,12 @@ def test_each_kind_of_group_value_is_counted_apart(shops: list[Any], data: st.Da
     assert len(merged) == len(wanted)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-40_000, 40_000) | st.integers(0, 3), st.integers(1, 2**40)), max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(-40_000, 40_000) | st.integers(0, 3), st.integers(1, 2**40)),
+        max_size=30,
+    )
+)
 def test_cells_of_the_same_place_add_up(cells: list[tuple[int, int, int]]) -> None:
     rows, keys, counts = (np.array([cell[part] for cell in cells], np.int64) for part in range(3))
     added = add_cells(rows, keys, counts)

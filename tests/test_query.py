@@ -42,7 +42,12 @@ sales = st.builds(sale, st.sampled_from("ab"), st.sampled_from(SHOPS), st.intege
 bounds = st.none() | st.integers(NOW_S - 5, NOW_S + 105)
 
 
-@given(st.lists(st.lists(sales, min_size=1, max_size=10), max_size=4), bounds, st.integers(1, 60), st.sampled_from([1, 7, 60]))
+@given(
+    st.lists(st.lists(sales, min_size=1, max_size=10), max_size=4),
+    bounds,
+    st.integers(1, 60),
+    st.sampled_from([1, 7, 60]),
+)
 def test_totals_and_points_are_those_of_the_events_of_the_range(
     batches: list[list[Event]], start: int | None, span: int, step: int
 ) -> None:
@@ -74,7 +79,9 @@ def check_series(one: SeriesAnswer, events: Sequence[Event], step: int) -> None:
     assert list(one.time) == sorted(one.time)
 
 
-@given(st.lists(sales, min_size=1, max_size=20), st.sampled_from([(), ("type",), ("shop",), ("shop", "type")]))
+@given(
+    st.lists(sales, min_size=1, max_size=20), st.sampled_from([(), ("type",), ("shop",), ("shop", "type")])
+)
 def test_any_part_of_the_grouping_may_be_asked_for(events: list[Event], by: tuple[str, ...]) -> None:
     wanted: dict[str, int] = {}
     for event in events:
@@ -101,8 +108,8 @@ def test_a_missing_value_leaves_its_name_out_and_null_does_not() -> None:
 )
 def test_a_condition_picks_series(where: str, wanted: set[str]) -> None:
     events = [sale("a", "x"), sale("a", 1), sale("a", "1"), sale("a", None), tick("a")]
-    names = {"x": "x", 1: "1", "1": "'1'", None: "None", "missing": "missing"}
-    found = {names[one.by.get("shop", "missing")] for one in answered([count(METRIC, events)], where=where)}  # type: ignore[index]  # a name of the test's own
+    names: dict[object, str] = {"x": "x", 1: "1", "1": "'1'", None: "None", "missing": "missing"}
+    found = {names[one.by.get("shop", "missing")] for one in answered([count(METRIC, events)], where=where)}
     assert found == wanted
 
 
@@ -119,7 +126,9 @@ def test_what_is_under_other_is_shown_as_such_and_counted_in_the_whole() -> None
     assert counts(answered([over_the_limit()], by=())) == {"{}": 3}
 
 
-@pytest.mark.parametrize("where", ["shop IS NULL", "type = 'c'", "NOT type = 'a'", "shop IS NULL OR type IS NULL"])
+@pytest.mark.parametrize(
+    "where", ["shop IS NULL", "type = 'c'", "NOT type = 'a'", "shop IS NULL OR type IS NULL"]
+)
 def test_no_condition_holds_for_what_is_under_other(where: str) -> None:
     assert not any(one.is_other for one in answered([over_the_limit()], where=where))
 
@@ -161,7 +170,9 @@ def test_one_aggregate_can_be_asked_for_alone() -> None:
         ({"step": 1, "start": 0, "end": 10**6}, rf"more than {MOST_POINTS} points; at least 91 s"),
     ],
 )
-def test_a_question_that_cannot_be_answered_is_refused_with_what_can(options: Mapping[str, Any], says: str) -> None:
+def test_a_question_that_cannot_be_answered_is_refused_with_what_can(
+    options: Mapping[str, Any], says: str
+) -> None:
     with pytest.raises(QueryError, match=says):
         ask(METRIC, **{"start": None, "end": None, **options})
 

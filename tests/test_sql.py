@@ -184,7 +184,7 @@ def test_a_select_over_the_views_may_run_and_runs(store: Store, sql: str) -> Non
 
 @pytest.mark.parametrize(("sql", "says"), REFUSED.items(), ids=[sql[:60] for sql in REFUSED])
 def test_anything_else_is_refused_and_told_what_is_allowed(sql: str, says: str) -> None:
-    with pytest.raises(QueryError, match="^sql: ") as refused:
+    with pytest.raises(QueryError, match=r"^sql: ") as refused:
         check_select(sql)
     assert says in str(refused.value)
     assert len(str(refused.value)) < 400
@@ -221,7 +221,16 @@ def test_a_query_that_slipped_through_could_still_not_read_a_file(tmp_path: Path
     store.close()
 
 
-@pytest.mark.parametrize("sql", ["SET enable_external_access = true", "SET lock_configuration = false", "SET threads = 8", "LOAD httpfs", "INSTALL httpfs"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "SET threads = 8",
+        "LOAD httpfs",
+        "INSTALL httpfs",
+    ],
+)
 def test_the_settings_of_an_open_store_cannot_be_changed(sql: str) -> None:
     store = DuckDBStore.open(None)
     with pytest.raises(duckdb.Error):
@@ -230,7 +239,10 @@ def test_the_settings_of_an_open_store_cannot_be_changed(sql: str) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("sql", ["COPY (SELECT 1) TO '{folder}/out.csv'", "ATTACH '{folder}/other.db'", "EXPORT DATABASE '{folder}/all'"])
+@pytest.mark.parametrize(
+    "sql",
+    ["COPY (SELECT 1) TO '{folder}/out.csv'", "ATTACH '{folder}/other.db'", "EXPORT DATABASE '{folder}/all'"],
+)
 def test_no_statement_can_write_a_file(tmp_path: Path, sql: str) -> None:
     store = DuckDBStore.open(None)
     with pytest.raises(QueryError, match="expected"):

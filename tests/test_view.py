@@ -45,9 +45,15 @@ def asked(parts: Sequence[Partials], wanted: Range, now_s: float, **options: Any
     return answer(EVENTS, ask(EVENTS, start=start, end=end, step=wanted.step, **options), parts)
 
 
-@given(st.data(), st.lists(around_now, min_size=1, max_size=30), st.sampled_from([FIVE_MINUTES, FIXED, Range("1h")]))
-def test_a_view_fed_in_pieces_shows_what_a_query_answers(data: st.DataObject, events: list[Event], wanted: Range) -> None:
-    pieces = [count(EVENTS, piece, seq=seq) for seq, piece in enumerate(split(data.draw, events), 1)]
+@given(
+    st.data(),
+    st.lists(around_now, min_size=1, max_size=30),
+    st.sampled_from([FIVE_MINUTES, FIXED, Range("1h")]),
+)
+def test_a_view_fed_in_pieces_shows_what_a_query_answers(
+    data: st.DataObject, events: list[Event], wanted: Range
+) -> None:
+    pieces = [count(EVENTS, piece, seq=seq) for seq, piece in enumerate(split(data, events), 1)]
     one = view(wanted)
     moment = NOW_S - 60
     for piece in pieces:
@@ -69,7 +75,9 @@ def check(found: Any, pieces: Sequence[Partials], wanted: Range, now_s: float) -
     assert found["time"] == [second * 1000 for second in times]
     assert found["series"]["count"] == [points.get(second, 0) for second in times]
     by_type = {str(one.by["type"]): one for one in asked(pieces, wanted, now_s)}
-    assert {name: row["count"] for name, row in found["types"].items()} == {n: one.totals["count"] for n, one in by_type.items()}
+    assert {name: row["count"] for name, row in found["types"].items()} == {
+        n: one.totals["count"] for n, one in by_type.items()
+    }
     for name, column in found["type_series"].items():
         points = dict(zip(by_type[name].time, by_type[name].points["count"], strict=True))
         assert column == [points.get(second, 0) for second in times]
@@ -77,7 +85,10 @@ def check(found: Any, pieces: Sequence[Partials], wanted: Range, now_s: float) -
 
 def test_a_view_of_nothing_shows_zeros_and_nulls() -> None:
     found = shown([])
-    assert found["totals"]["events"] == {"count": 0, **dict.fromkeys(["sum", "avg", "min", "max", "p50", "p95", "p99"])}
+    assert found["totals"]["events"] == {
+        "count": 0,
+        **dict.fromkeys(["sum", "avg", "min", "max", "p50", "p95", "p99"]),
+    }
     assert set(found["series"]["count"]) == {0}
     assert set(found["series"]["p95"]) == {None}
     assert found["types"] == found["type_series"] == {}
@@ -108,14 +119,27 @@ def test_a_range_that_stands_does_not_gather_what_lies_outside_of_it() -> None:
         found = one.figures(NOW_S + second)
     assert found["totals"]["events"]["count"] == 1
     assert max(len(points) for points in one._points.values()) <= 1
-    assert found["range"] == {"preset": None, "from": (NOW_S - 100) * 1000, "to": (NOW_S + 50) * 1000, "step_ms": 1000, "live": False}
+    assert found["range"] == {
+        "preset": None,
+        "from": (NOW_S - 100) * 1000,
+        "to": (NOW_S + 50) * 1000,
+        "step_ms": 1000,
+        "live": False,
+    }
 
 
 def test_a_range_covers_whole_steps() -> None:
     uneven = Range(None, NOW_S - 7, NOW_S - 7 + 1000)
     assert uneven.step == 5
     assert uneven.at(NOW_S) == (NOW_S - 10, NOW_S + 995)
-    for preset, seconds in {"5m": 300, "15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800}.items():
+    for preset, seconds in {
+        "5m": 300,
+        "15m": 900,
+        "1h": 3600,
+        "6h": 21_600,
+        "24h": 86_400,
+        "7d": 604_800,
+    }.items():
         one = Range(preset)
         start, end = one.at(NOW_S + 0.5)
         assert (end - start, start % one.step) == (seconds, 0)
@@ -133,7 +157,11 @@ def test_latency_is_shown_beside_the_events() -> None:
 
 
 def test_the_commonest_types_are_charted_and_the_list_has_an_end() -> None:
-    events = [tick(f"type {place:03}") for place in range(MOST_TYPES + 20) for _ in range(3 if place < CHARTED_TYPES else 1)]
+    events = [
+        tick(f"type {place:03}")
+        for place in range(MOST_TYPES + 20)
+        for _ in range(3 if place < CHARTED_TYPES else 1)
+    ]
     found = shown(events)
     assert len(found["types"]) == MOST_TYPES
     assert list(found["type_series"]) == list(found["types"])[:CHARTED_TYPES]
@@ -150,14 +178,23 @@ def limited(*names: str) -> Any:
 
 def test_what_exceeds_the_limit_is_shown_as_other() -> None:
     found = limited("a", "b", "c", "a")
-    assert {name: (row["count"], row.get("other")) for name, row in found["types"].items()} == {"a": (2, None), "(other)": (2, True)}
+    assert {name: (row["count"], row.get("other")) for name, row in found["types"].items()} == {
+        "a": (2, None),
+        "(other)": (2, True),
+    }
     assert sum(found["type_series"]["(other)"]) == 2
 
 
 def test_a_type_that_is_called_other_is_not_taken_for_the_rest() -> None:
     found = limited("(other)", "b", "c", "c")
-    assert {name: (row["count"], row.get("other")) for name, row in found["types"].items()} == {"(other)": (1, None), "((other))": (3, True)}
-    assert {name: sum(column) for name, column in found["type_series"].items()} == {"(other)": 1, "((other))": 3}
+    assert {name: (row["count"], row.get("other")) for name, row in found["types"].items()} == {
+        "(other)": (1, None),
+        "((other))": (3, True),
+    }
+    assert {name: sum(column) for name, column in found["type_series"].items()} == {
+        "(other)": 1,
+        "((other))": 3,
+    }
 
 
 def test_charts_are_rounded_and_totals_are_not() -> None:

@@ -16,7 +16,7 @@ from streamgauge.aggregates.quantiles import keys_of
 from streamgauge.columns import Coded, Numbers
 from streamgauge.event import EventBatch
 from streamgauge.metrics.expression import Expression
-from streamgauge.partials import OTHER, Cells, Partials, Series, add_cells, no_cells
+from streamgauge.partials import OTHER, Cells, Partials, Series, add_cells, identity, no_cells
 
 MICROSECONDS = 1_000_000
 
@@ -142,8 +142,6 @@ def _used(key: Coded) -> tuple[list[Series], NDArray[np.int64]]:
 def _limited(
     series: list[Series], codes: NDArray[np.int64], limit: SeriesLimit, now_s: float
 ) -> tuple[list[Series], NDArray[np.int64]]:
-    from streamgauge.partials import identity  # noqa: PLC0415
-
     admitted = limit.admit([identity(one) for one in series], now_s)
     if all(admitted):
         return series, codes

@@ -44,7 +44,26 @@ from streamgauge.stores.schema import FORMAT
 
 Open = Callable[[Path], Store]
 BY_SHOP = Metric(name="by shop", by=("shop", "kind"), aggregates=("count", "last"))
-SHOPS: list[Any] = [True, False, 1, 1.0, 0, 1.5, "1", "true", "", None, "(other)", [1, 2], [], {"a": [None]}, "[]", "{}", 2**60, 'quo"te\n\\ größe']
+SHOPS: list[Any] = [
+    True,
+    False,
+    1,
+    1.0,
+    0,
+    1.5,
+    "1",
+    "true",
+    "",
+    None,
+    "(other)",
+    [1, 2],
+    [],
+    {"a": [None]},
+    "[]",
+    "{}",
+    2**60,
+    'quo"te\n\\ größe',
+]
 names = itertools.count()
 
 
@@ -65,7 +84,8 @@ def open_durable(request: pytest.FixtureRequest) -> Open:
 
 
 def test_a_new_store_holds_nothing(store: Store) -> None:
-    assert store.positions() == store.checkpoint() == {}
+    assert not store.positions()
+    assert not store.checkpoint()
     assert len(read(store)) == 0
     assert store.extent("events") is None
     assert rows(store, "SELECT * FROM events") == rows(store, "SELECT * FROM rollups") == []
@@ -76,7 +96,10 @@ def test_an_epoch_is_stored_whole(store: Store) -> None:
     Shard(store).commit(events, at_us=NOW_US + 9)
     assert_same(read(store), count(EVENTS, events))
     assert store.positions() == {"a": Position(epoch=1, last_seq=1, ledger={"http": {"stored": 2}})}
-    found = rows(store, "SELECT type, value, user_id, event_id, event->>'colour', epoch_us(time), epoch_us(processed_at) FROM events ORDER BY type")
+    found = rows(
+        store,
+        "SELECT type, value, user_id, event_id, event->>'colour', epoch_us(time), epoch_us(processed_at) FROM events ORDER BY type",
+    )
     assert found == [
         ("b", None, None, None, None, NOW_US + 3_000_000, NOW_US + 5),
         ("tick", 1.5, "u", "7", "red", NOW_US, NOW_US + 5),
@@ -95,7 +118,9 @@ def test_the_same_epoch_twice_is_counted_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("previous", [0, 2, 5])
-def test_an_epoch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored(store: Store, previous: int) -> None:
+def test_an_epoch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored(
+    store: Store, previous: int
+) -> None:
     shard = Shard(store)
     shard.commit([tick()])
     before = store.positions()
@@ -112,7 +137,9 @@ def test_a_first_epoch_that_does_not_begin_at_the_beginning_is_refused(store: St
 
 
 @pytest.mark.parametrize("changes", [{"incarnation": "second"}, {"last_seq": 9}])
-def test_another_epoch_under_a_number_that_is_taken_is_refused_not_lost(store: Store, changes: dict[str, Any]) -> None:
+def test_another_epoch_under_a_number_that_is_taken_is_refused_not_lost(
+    store: Store, changes: dict[str, Any]
+) -> None:
     shard = Shard(store)
     shard.commit([tick()])
     twin = replace(Shard(store).next_epoch([tick("b"), tick("c")]), **changes)
@@ -135,7 +162,9 @@ def test_an_epoch_that_fails_half_way_leaves_no_trace(store: Store) -> None:
 def test_an_epoch_without_events_moves_the_position(store: Store) -> None:
     shard = Shard(store)
     shard.commit([], ledger={"mqtt": {"filtered": 4, "rejected": 1}})
-    assert store.positions() == {"a": Position(epoch=1, last_seq=1, ledger={"mqtt": {"filtered": 4, "rejected": 1}})}
+    assert store.positions() == {
+        "a": Position(epoch=1, last_seq=1, ledger={"mqtt": {"filtered": 4, "rejected": 1}})
+    }
 
 
 # Shards add up.
@@ -154,15 +183,30 @@ def test_two_shards_in_one_store_add_up(store: Store) -> None:
     assert_same(merge([snapshot.partials], EVENTS.states, 1), count(EVENTS, [*first, *second, *third]))
     sums = {series: (row["count"], row["sum"]) for (series, _), row in table(totals(store)).items()}
     assert sums == {("a",): (3, 31.0), ("b",): (2, 102.0)}
-    assert {shard: position.last_seq for shard, position in store.positions().items()} == store.checkpoint() == {"one": 2, "two": 1}
-    assert rows(store, "SELECT type, sum(value) FROM events GROUP BY type ORDER BY type") == [("a", 31.0), ("b", 102.0)]
+    assert (
+        {shard: position.last_seq for shard, position in store.positions().items()}
+        == store.checkpoint()
+        == {"one": 2, "two": 1}
+    )
+    assert rows(store, "SELECT type, sum(value) FROM events GROUP BY type ORDER BY type") == [
+        ("a", 31.0),
+        ("b", 102.0),
+    ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)  # each example has shards and a metric of its own
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50
+)  # each example has shards and a metric of its own
 @given(
-    lists=st.lists(st.tuples(st.sampled_from("xyz"), st.lists(events_with(extreme), min_size=1, max_size=8)), min_size=1, max_size=6)
+    lists=st.lists(
+        st.tuples(st.sampled_from("xyz"), st.lists(events_with(extreme), min_size=1, max_size=8)),
+        min_size=1,
+        max_size=6,
+    )
 )
-def test_any_events_in_any_epochs_of_any_shards_read_as_if_counted_at_once(store: Store, lists: list[tuple[str, list[Event]]]) -> None:
+def test_any_events_in_any_epochs_of_any_shards_read_as_if_counted_at_once(
+    store: Store, lists: list[tuple[str, list[Event]]]
+) -> None:
     number = next(names)
     metric = replace(EVENTS, name=f"events {number}", aggregates=("count", "min", "max", "p50"))
     shards = {name: Shard(store, f"{name} {number}", metric=metric) for name in "xyz"}
@@ -176,7 +220,11 @@ def test_any_events_in_any_epochs_of_any_shards_read_as_if_counted_at_once(store
 
 
 def test_each_kind_of_group_value_comes_back_as_itself(store: Store) -> None:
-    events = [*[tick(shop=shop, kind=kind) for shop in SHOPS for kind in (None, "x", 1)], tick(), tick(kind=None)]
+    events = [
+        *[tick(shop=shop, kind=kind) for shop in SHOPS for kind in (None, "x", 1)],
+        tick(),
+        tick(kind=None),
+    ]
     Shard(store, metric=BY_SHOP).commit(events)
     Shard(store, "b", metric=BY_SHOP).commit(events)
     given, found = count(BY_SHOP, events), read(store, BY_SHOP)
@@ -190,7 +238,10 @@ def test_other_is_not_the_series_of_that_name(store: Store) -> None:
     shard.commit([tick("(other)"), tick("b"), tick("c")])
     found = totals(store)
     assert other_count(found) == 2
-    assert {repr(series): row["count"] for (series, _), row in table(found, ["count"]).items()} == {"None": 2, "('(other)',)": 2}
+    assert {repr(series): row["count"] for (series, _), row in table(found, ["count"]).items()} == {
+        "None": 2,
+        "('(other)',)": 2,
+    }
     assert sum(one is OTHER for one in found.series) == 1
 
 
@@ -201,7 +252,12 @@ def test_events_without_a_value_have_none_after_the_store_either(store: Store) -
     found = {series: row for (series, _), row in table(read(store)).items()}
     assert found["tick",] == {"count": 2, **dict.fromkeys(figures_of(read(store))[1:])}
     assert (found["b",]["count"], found["b",]["sum"], found["b",]["p50"]) == (2, 0.0, 0.0)
-    assert rows(store, "SELECT type, value FROM events ORDER BY ALL") == [("b", 0.0), ("b", None), ("tick", None), ("tick", None)]
+    assert rows(store, "SELECT type, value FROM events ORDER BY ALL") == [
+        ("b", 0.0),
+        ("b", None),
+        ("tick", None),
+        ("tick", None),
+    ]
 
 
 @pytest.mark.parametrize("number", [2**32 - 1, 2**32, 2**33 + 7, 2**40])
@@ -252,8 +308,14 @@ def test_rows_of_another_definition_are_not_mixed_in(store: Store) -> None:
 
 def test_a_query_takes_parameters_and_names_its_columns(store: Store) -> None:
     Shard(store).commit([tick(value=1), tick("b", value=2)])
-    found = store.query("SELECT type AS kind, value FROM events WHERE value > ?", [1], timeout_s=5.0, max_rows=10)
-    assert (list(found.columns), [tuple(row) for row in found.rows], found.truncated) == (["kind", "value"], [("b", 2.0)], False)
+    found = store.query(
+        "SELECT type AS kind, value FROM events WHERE value > ?", [1], timeout_s=5.0, max_rows=10
+    )
+    assert (list(found.columns), [tuple(row) for row in found.rows], found.truncated) == (
+        ["kind", "value"],
+        [("b", 2.0)],
+        False,
+    )
 
 
 def test_a_query_gives_as_many_rows_as_are_allowed_and_says_that_there_are_more(store: Store) -> None:
@@ -288,7 +350,7 @@ def test_moments_are_in_utc_wherever_the_machine_is(zone: str, monkeypatch: pyte
 
 
 def test_a_zone_that_cannot_be_handed_out_is_said_so_in_one_line(store: Store) -> None:
-    with pytest.raises(QueryError, match="cast it to TIMESTAMP$"):
+    with pytest.raises(QueryError, match=r"cast it to TIMESTAMP$"):
         rows(store, "SELECT [now()]")
 
 
@@ -300,7 +362,17 @@ def test_a_query_that_cannot_be_answered_says_why(store: Store, sql: str) -> Non
     assert len(str(refused.value)) > 10
 
 
-@pytest.mark.parametrize("sql", ["DELETE FROM raw_events", "SELECT 1; SELECT 2", "DROP VIEW events", "", "SET threads = 8", "CREATE TABLE t (a INTEGER)"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM raw_events",
+        "SELECT 1; SELECT 2",
+        "DROP VIEW events",
+        "",
+        "SET threads = 8",
+        "CREATE TABLE t (a INTEGER)",
+    ],
+)
 def test_a_query_is_one_select_and_nothing_else(store: Store, sql: str) -> None:
     Shard(store).commit([tick()])
     with pytest.raises(QueryError, match="expected"):
@@ -310,7 +382,9 @@ def test_a_query_is_one_select_and_nothing_else(store: Store, sql: str) -> None:
 
 def test_the_view_of_rollups_shows_series_as_json(store: Store) -> None:
     Shard(store, metric=BY_SHOP).commit([tick(shop="x", kind=1), tick(shop=None)])
-    found = rows(store, "SELECT metric, epoch_us(bucket), series->>'shop', count, is_other FROM rollups ORDER BY 3")
+    found = rows(
+        store, "SELECT metric, epoch_us(bucket), series->>'shop', count, is_other FROM rollups ORDER BY 3"
+    )
     assert found == [("by shop", NOW_US, "x", 1, False), ("by shop", NOW_US, None, 1, False)]
 
 
@@ -332,7 +406,9 @@ def test_a_store_that_is_opened_again_stands_where_it_stood(open_durable: Open, 
     store.close()
 
 
-def test_what_was_committed_survives_a_crash_before_the_checkpoint(open_durable: Open, tmp_path: Path) -> None:
+def test_what_was_committed_survives_a_crash_before_the_checkpoint(
+    open_durable: Open, tmp_path: Path
+) -> None:
     (tmp_path / "running").mkdir()
     store = open_durable(tmp_path / "running")
     Shard(store).commit([tick(value=1)])
@@ -388,7 +464,9 @@ def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path, othe
     with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
         connection.execute("UPDATE about SET format = ?", [other])
     for _ in range(2):
-        with pytest.raises(StoreError, match=f"written in format {other}; this program reads format {FORMAT}"):
+        with pytest.raises(
+            StoreError, match=f"written in format {other}; this program reads format {FORMAT}"
+        ):
             open_file(tmp_path)
 
 
@@ -418,6 +496,11 @@ def test_a_store_in_memory_takes_no_room_on_disk(tmp_path: Path) -> None:
 def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
     store = open_file(tmp_path)
     store.close()
-    for call in (store.positions, store.checkpoint, lambda: read(store), lambda: Shard(store).commit([tick()])):
+    for call in (
+        store.positions,
+        store.checkpoint,
+        lambda: read(store),
+        lambda: Shard(store).commit([tick()]),
+    ):
         with pytest.raises(StoreError):
             call()

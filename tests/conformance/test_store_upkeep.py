@@ -35,7 +35,9 @@ from streamgauge.partials import Partials, merge
 from streamgauge.store import Retention, Store
 
 DAY_US = DAY_S * 1_000_000
-MINUTES_AFTER_A_DAY = Retention(raw_s=DAY_S * 1000, tiers=[(1, DAY_S), (60, DAY_S * 30), (3600, DAY_S * 1000)])
+MINUTES_AFTER_A_DAY = Retention(
+    raw_s=DAY_S * 1000, tiers=[(1, DAY_S), (60, DAY_S * 30), (3600, DAY_S * 1000)]
+)
 SHORT = Retention(raw_s=DAY_S * 2, tiers=[(1, DAY_S), (60, DAY_S * 2), (3600, DAY_S * 5)])
 SALES = Metric(name="sales", by=("type", "shop"), aggregates=EVENTS.aggregates, where=None)
 NEXT_WEEK = NOW_US + 7 * DAY_US
@@ -50,7 +52,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 def resolutions(store: Store, metric: str = "events") -> list[tuple[int, int]]:
-    found = rows(store, "SELECT resolution, count(*) FROM rollups WHERE metric = ? GROUP BY ALL ORDER BY ALL", metric)
+    found = rows(
+        store, "SELECT resolution, count(*) FROM rollups WHERE metric = ? GROUP BY ALL ORDER BY ALL", metric
+    )
     return [(resolution, number) for resolution, number in found]
 
 
@@ -59,7 +63,9 @@ def at(store: Store, resolution: int, metric: Metric = EVENTS) -> Partials:
 
 
 def two_minutes(value: float = 1.0) -> list[Event]:
-    return [tick("ab"[second % 2], second=second, value=value + second, shop="x") for second in range(40, 160)]
+    return [
+        tick("ab"[second % 2], second=second, value=value + second, shop="x") for second in range(40, 160)
+    ]
 
 
 def test_quiet_seconds_become_minutes_and_then_hours_and_every_figure_stays(store: Store) -> None:
@@ -75,7 +81,10 @@ def test_quiet_seconds_become_minutes_and_then_hours_and_every_figure_stays(stor
     store.maintain(NOW_US + 40 * DAY_US, MINUTES_AFTER_A_DAY)
     assert resolutions(store) == [(3600, 2)]
     assert_same(at(store, 3600), hours)
-    assert rows(store, "SELECT type, count(*) FROM events GROUP BY type ORDER BY type") == [("a", 180), ("b", 180)]
+    assert rows(store, "SELECT type, count(*) FROM events GROUP BY type ORDER BY type") == [
+        ("a", 180),
+        ("b", 180),
+    ]
 
 
 def test_seconds_that_were_left_for_long_become_hours_in_one_go(store: Store) -> None:
@@ -128,14 +137,25 @@ def test_shards_and_definitions_are_never_merged_into_each_other(store: Store) -
     Shard(store, "two").commit(two_minutes())
     Shard(store, "three", metric=other).commit(two_minutes())
     store.maintain(NEXT_WEEK, MINUTES_AFTER_A_DAY)
-    assert rows(store, "SELECT shard, sum(count) FROM rollups GROUP BY ALL ORDER BY ALL") == [("one", 120), ("three", 120), ("two", 120)]
+    assert rows(store, "SELECT shard, sum(count) FROM rollups GROUP BY ALL ORDER BY ALL") == [
+        ("one", 120),
+        ("three", 120),
+        ("two", 120),
+    ]
     assert totals(store).count == 240
     assert totals(store, other).count == 120
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)  # each example has a shard and a metric of its own
-@given(data=st.data(), lists=st.lists(st.lists(events_with(moderate), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_upkeep_at_any_time_never_changes_what_rows_add_up_to(store: Store, data: st.DataObject, lists: list[list[Event]]) -> None:
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
+)  # each example has a shard and a metric of its own
+@given(
+    data=st.data(),
+    lists=st.lists(st.lists(events_with(moderate), min_size=1, max_size=12), min_size=1, max_size=4),
+)
+def test_upkeep_at_any_time_never_changes_what_rows_add_up_to(
+    store: Store, data: st.DataObject, lists: list[list[Event]]
+) -> None:
     metric = replace(SALES, name=f"sales {next(names)}")
     shard = Shard(store, metric.name, metric=metric)
     for place, events in enumerate(lists):
@@ -151,7 +171,10 @@ def test_upkeep_at_any_time_never_changes_what_rows_add_up_to(store: Store, data
 
 def test_other_and_group_values_survive_compaction(store: Store) -> None:
     shard = Shard(store, metric=SALES, limit=SeriesLimit(6))
-    first = [tick("a", **shop) for shop in ({"shop": True}, {"shop": 1}, {"shop": "1"}, {"shop": None}, {}, {"shop": [1]})]
+    first = [
+        tick("a", **shop)
+        for shop in ({"shop": True}, {"shop": 1}, {"shop": "1"}, {"shop": None}, {}, {"shop": [1]})
+    ]
     shard.commit(first)
     shard.commit([*first, tick("(other)", shop="(other)"), tick("z")])
     before = at(store, 60, SALES)
