@@ -213,14 +213,15 @@ def test_a_power_of_two_is_the_upper_bound_of_its_cell() -> None:
     powers = np.ldexp(1.0, np.arange(-1074, 1024))
     assert keys_of(powers).tolist() == [cell_of(value) for value in powers.tolist()]
     normal = powers[1074 - 1022 :]
-    assert (keys_of(normal * (1 + 1e-9)) == keys_of(normal) + 1).all()
+    assert (keys_of(np.nextafter(normal, np.inf)) == keys_of(normal) + 1).all()
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=20))
 def test_cells_stand_in_the_order_of_their_values(values: list[float]) -> None:
     ordered = np.array(sorted(values))
     assert (np.diff(keys_of(ordered)) >= 0).all()
-    assert (np.diff(estimates_of(keys_of(ordered))) >= 0).all()
+    estimates = estimates_of(keys_of(ordered))
+    assert (estimates[1:] >= estimates[:-1]).all()
 
 
 def test_of_two_moments_that_are_equal_the_later_arrival_is_the_last() -> None:

@@ -223,7 +223,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_right_one(
     assert error.fix.startswith(fix)
 
 
-@pytest.mark.parametrize("section", ["dashboard", "alert", "source", "transform"])
+@pytest.mark.parametrize("section", ["dashboard", "alert", "source"])
 def test_a_section_that_this_version_does_not_have_is_refused(write: Writer, section: str) -> None:
     error = refusal(write(f'[[{section}]]\nname = "x"\n'))
     assert error.problem == "unknown option"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SCALE: Final = 5
 BUCKETS_PER_DOUBLING: Final = 2**SCALE
 OFFSET: Final = 40_000  # greater than 1,074 * 32, so that every key of a positive double is positive
+ABOVE_HALF: Final = 0.5 + 2.0**-30
 BASE: Final = 2.0 ** (1 / BUCKETS_PER_DOUBLING)
 QUANTILES: Final = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
@@ -31,7 +32,15 @@ def keys_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
     zero = sizes == 0.0
     if zero.any():
         sizes = np.where(zero, 1.0, sizes)
-    keys: NDArray[np.int64] = np.ceil(np.log2(sizes) * BUCKETS_PER_DOUBLING).astype(np.int64) + (OFFSET - 1)
+    places = np.log2(sizes) * BUCKETS_PER_DOUBLING
+    keys: NDArray[np.int64] = np.ceil(places).astype(np.int64)
+    edge = np.flatnonzero(keys == places)
+    if len(
+        edge
+    ):  # a power of two ends its cell; what is a little greater has the same logarithm, but not the same cell
+        fraction = np.frexp(sizes[edge])[0]
+        keys[edge] += (fraction > 0.5) & (fraction < ABOVE_HALF)
+    keys += OFFSET - 1
     negative = values < 0.0
     if negative.any():
         keys = np.where(negative, -keys, keys)
@@ -43,10 +52,9 @@ def keys_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
 def estimates_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """Give the value that stands for each cell: the one whose relative error to both bounds is equal."""
     index = np.abs(keys) - OFFSET
-    middle = np.ldexp(
-        np.exp2((index % BUCKETS_PER_DOUBLING) / BUCKETS_PER_DOUBLING), index // BUCKETS_PER_DOUBLING
-    )
-    estimates: NDArray[np.float64] = np.sign(keys) * middle * (2.0 * BASE / (1.0 + BASE))
+    whole, part = np.divmod(index, BUCKETS_PER_DOUBLING)
+    lower = np.ldexp(np.exp2(part / BUCKETS_PER_DOUBLING), whole)
+    estimates: NDArray[np.float64] = np.sign(keys) * lower * (2.0 * BASE / (1.0 + BASE))
     return estimates
 
 
