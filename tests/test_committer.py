@@ -202,10 +202,11 @@ async def test_a_commit_whose_answer_was_lost_is_counted_once(bench: Bench) -> N
     assert read(bench.store).count == bench.ledger.total().stored == 5
 
 
-@pytest.mark.parametrize("problem", [StoreError("the disk is gone"), ValueError("a bug of ours")])
+@pytest.mark.parametrize("kind", [StoreError, ValueError])
 async def test_a_store_that_cannot_be_used_any_more_is_told_once_and_nothing_is_let_go_of(
-    bench: Bench, problem: Exception
+    bench: Bench, kind: type[Exception]
 ) -> None:
+    problem = kind("the disk is gone, or a bug of ours")
     bench.store.problems = [problem] * 100
     committer = bench.committer()
     with capture_logs():
@@ -295,6 +296,26 @@ async def test_raw_events_that_wait_for_the_store_are_bounded(
         async with asyncio.timeout(PATIENCE_S):
             await waiting
     assert read(bench.store).count == bench.seq
+
+
+async def test_sources_wait_until_there_is_room_and_not_just_until_something_was_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "MOST_RAW_BYTES", 500)
+    committer = bench.committer()
+    bench.epoch(committer)
+    large = bench.accept(50)
+    committer.book_contribution(bench.counted(large, 49, raw=True))
+    waiting = asyncio.create_task(committer.room())
+    async with running(committer):
+        assert await committer.caught_up(1, PATIENCE_S)
+        await settle()
+        assert not committer.has_room()
+        assert not waiting.done()
+        committer.book_contribution(bench.counted(large))
+        async with asyncio.timeout(PATIENCE_S):
+            await waiting
+    assert stored(bench) == [1, 2]
 
 
 async def test_an_epoch_with_many_rows_is_closed_before_its_time(
