@@ -33,9 +33,6 @@ LINES = [line.strip() for block in blocks("sh") for line in block.splitlines() i
 MAKE = [line for line in LINES if line.startswith("make ")]
 COMMANDS = [line for line in LINES if line not in MAKE]
 LINKS = set(re.findall(r"\]\(([^)#]+)\)", README))
-NOT_YET_MEASURED = pytest.mark.xfail(
-    strict=True, reason="`make bench` writes it; take this mark away once it is committed"
-)
 
 
 class Readme(NamedTuple):
@@ -114,11 +111,7 @@ def test_the_pages_of_the_server_that_it_links_to_are_there(readme: Readme) -> N
 
 @pytest.mark.parametrize(
     "link",
-    [
-        pytest.param(link, marks=NOT_YET_MEASURED if link == "docs/benchmarks.md" else ())
-        for link in sorted(LINKS)
-        if not link.startswith("http")
-    ],
+    [link for link in sorted(LINKS) if not link.startswith("http")],
 )
 def test_a_file_that_it_links_to_is_there(link: str) -> None:
     assert (ROOT / link).exists()

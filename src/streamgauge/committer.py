@@ -32,7 +32,8 @@ log = structlog.get_logger()
 
 MOST_OPEN_EPOCHS: Final = 16
 MOST_OPEN_ROWS: Final = 100_000  # of partials in one epoch; then it is closed early
-MOST_RAW_BYTES: Final = 256 * 2**20  # of raw events that wait for the store
+MOST_RAW_BYTES: Final = 128 * 2**20  # of raw events that wait for the store
+EPOCH_RAW_BYTES: Final = 48 * 2**20  # of raw events in one epoch; then it is closed early
 RETRY_S: Final = (0.1, 0.5, 2.0)
 CHECKPOINT_S: Final = 30.0
 MAINTENANCE_S: Final = 600.0
@@ -79,9 +80,13 @@ class Committer:
         """Book what batches add to their epoch, and look whether something is due."""
         self._book.add(contribution)
         self._raw_bytes += sum(len(rows.event.data) for rows in contribution.raw)
-        if contribution.epoch == self._book.open.number and self._book.open.rows > MOST_OPEN_ROWS:
+        if contribution.epoch == self._book.open.number and self._is_large(self._book.open):
             self._book.close(time.monotonic())
         self._look()
+
+    @staticmethod
+    def _is_large(epoch: Epoch) -> bool:
+        return epoch.rows > MOST_OPEN_ROWS or epoch.raw_bytes > EPOCH_RAW_BYTES
 
     def _look(self) -> None:
         if self._book.ready() is not None:

@@ -48,6 +48,7 @@ class Epoch:
     partials: dict[str, list[Partials]] = field(default_factory=dict)
     fresh: dict[str, int] = field(default_factory=dict)  # how many parts, at the end, were never merged
     raw: list[RawRows] = field(default_factory=list)
+    raw_bytes: int = 0
 
     @property
     def complete(self) -> bool:
@@ -70,6 +71,7 @@ class Epoch:
             self.partials.setdefault(name, []).append(partials)
             self.fresh[name] = self.fresh.get(name, 0) + 1
         self.raw.extend(contribution.raw)
+        self.raw_bytes += sum(len(rows.event.data) for rows in contribution.raw)
 
     def compact(self) -> None:
         """Merge the parts of each metric where there are many.
