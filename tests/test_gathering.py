@@ -8,6 +8,7 @@ import pytest
 
 from streamgauge.event import FieldMapping
 from streamgauge.gathering import MOST_BYTES, Gathering, Kind, Waiting
+from web_tools import serving
 
 HTTP = Kind("http", FieldMapping())
 OTHER = Kind("http", FieldMapping(type="event"))
@@ -53,3 +54,16 @@ async def test_a_full_turn_goes_on_at_once(size: int) -> None:
     answer = gathering.add(b"x" * size, HTTP)
     assert taken == [1]
     answer.cancel()
+
+
+async def test_a_bad_event_beside_good_ones_of_the_same_turn_costs_only_its_own_sender() -> None:
+    async with serving() as served:
+        intake = served.app.engine.intake
+        good, bad = b'{"type":"a"}\n', b'{"typ":"a"}\n'
+        receipts = await asyncio.gather(
+            *(intake.accept(p, "http", FieldMapping()) for p in (good, bad, good + bad))
+        )
+        assert [(one.accepted, one.rejected) for one in receipts] == [(1, 0), (0, 1), (1, 1)]
+        assert [place for place, _ in receipts[2].errors] == [1]
+        counts = served.app.engine.ledger.of("http")
+        assert (counts.received, counts.rejected, counts.pending + counts.stored) == (4, 2, 2)
