@@ -137,9 +137,22 @@ class TestPushing:
             assert gauge.query("latest")[0]["totals"]["last"] == -499
 
     @pytest.mark.parametrize("bad", [{"type": "a", "x": object()}, {"type": "a", "x": "\ud800"}])
-    def test_an_event_that_is_no_json_is_rejected_and_does_not_cost_the_others(
-        self, bad: dict[str, Any], gauge: Streamgauge
+    def test_where_events_are_kept_one_that_is_no_json_is_rejected_and_does_not_cost_the_others(
+        self, bad: dict[str, Any], tmp_path: Path
     ) -> None:
+        with Streamgauge(data=tmp_path) as gauge:
+            self._push_a_bad_one(gauge, bad)
+
+    @pytest.mark.parametrize("bad", [{"type": "a", "x": object()}, {"type": "a", "x": "\ud800"}])
+    def test_in_memory_that_is_so_for_fields_that_a_metric_refers_to(self, bad: dict[str, Any]) -> None:
+        with Streamgauge({"metric": [{"name": "by_x", "by": ["x"]}]}) as gauge:
+            self._push_a_bad_one(gauge, bad)
+
+    def test_in_memory_fields_that_nothing_refers_to_are_not_looked_at(self, gauge: Streamgauge) -> None:
+        assert gauge.push_events([event(1), {"type": "a", "x": object()}]).accepted == 2
+        assert count(gauge) == 2
+
+    def _push_a_bad_one(self, gauge: Streamgauge, bad: dict[str, Any]) -> None:
         receipt = gauge.push_events([event(1), bad, event(2)])
         assert (receipt.accepted, receipt.rejected) == (2, 1)
         [(place, problem)] = receipt.errors
@@ -350,7 +363,7 @@ class Full:
     def __init__(self, gauge: Streamgauge, times: float) -> None:
         assert gauge._engine is not None
         intake = gauge._engine.intake
-        accept = intake.accept
+        accept = intake.accept_objects
         self.times, self.asked = times, 0
 
         async def refuse(*arguments: Any) -> Any:
@@ -359,7 +372,7 @@ class Full:
                 raise Saturated("no room", 0.001)
             return await accept(*arguments)
 
-        intake.accept = refuse  # type: ignore[method-assign,assignment]  # it passes on what it is given
+        intake.accept_objects = refuse  # type: ignore[method-assign,assignment]  # it passes on what it is given
 
 
 class TestNoRoom:

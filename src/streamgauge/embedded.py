@@ -7,13 +7,10 @@ import math
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-
-import msgspec
 
 from streamgauge import app, config, logs
 from streamgauge.engine import Engine
@@ -27,8 +24,6 @@ SOURCE: Final = "python"
 MOST_WAITING: Final = 8192  # events that are pushed one by one before they are handed over together
 HAND_OVER_S: Final = 0.005
 PATIENCE_S: Final = 30.0  # how long a push waits for room
-UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
-STAND_IN: Final = b"null"  # for an event that is no JSON: it is counted, as rejected
 
 Event = Mapping[str, Any]
 T = TypeVar("T")
@@ -54,9 +49,8 @@ class Streamgauge:
         logs.configure()
         self._options = config.from_mapping(_with_defaults(dict(options or {}), data))
         self._mapping = app.mapping_of(self._options)
-        self._encoder = msgspec.json.Encoder()
-        self._pushed: deque[Event] = deque()  # never replaced: another thread may be about to append
-        self._room = MOST_WAITING  # where so many have been pushed, the next push waits
+        self._pushed: list[Event] = []  # never replaced: another thread may be about to append
+        self._room = 0  # where so many have been pushed, the next push has to look what is the matter
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -101,12 +95,20 @@ class Streamgauge:
         has not taken this one. An event that is not valid is counted as rejected, in `ledger()`; to be told of each,
         use `push_events`.
         """
-        if self._engine is None:
-            self._ready()
-        if len(self._pushed) >= self._room or self._problem is not None:
-            self._raise_problem()
-            self._call(self._hand_over())
+        if len(self._pushed) >= self._room:
+            self._make_room()
         self._pushed.append(event)
+
+    def _make_room(self) -> None:
+        self._ready()
+        if not self._room:
+            self._open_room(MOST_WAITING)
+        if len(self._pushed) >= self._room:
+            self._call(self._hand_over())
+
+    def _open_room(self, events: int) -> None:
+        """Let so many be pushed without a look at anything else; none where something has to be said first."""
+        self._room = events if self._engine is not None and self._problem is None else 0
 
     def push_events(self, events: Iterable[Event]) -> Receipt:
         """Count many events; gives how many were accepted, and which were rejected why.
@@ -174,7 +176,7 @@ class Streamgauge:
         with self._lock:
             if self._engine is None or self._open is None:
                 return
-            self._engine, self._why_not = None, "it was closed; call start() to go on"
+            self._engine, self._room, self._why_not = None, 0, "it was closed; call start() to go on"
             try:
                 self._call(self._finish(self._open))
             finally:
@@ -205,60 +207,41 @@ class Streamgauge:
 
     def _handed_over(self, task: asyncio.Task[Receipt]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._problem = self._problem or StreamgaugeError(f"pushed events are not accepted: {error}")
+            self._failed(self._problem or StreamgaugeError(f"pushed events are not accepted: {error}"))
 
     async def _hand_over(self, more: Sequence[Event] = ()) -> Receipt:
         """Have everything accepted that was pushed before, and then `more`; what fails of the former stays pushed."""
         async with self._turn:  # who comes second waits until what the first has taken is accepted
-            waiting = [self._pushed.popleft() for _ in range(len(self._pushed))]
-            self._room = min(
-                MOST_WAITING, 2 * MOST_WAITING - len(waiting)
-            )  # what fails will have to fit in again
+            count = len(self._pushed)
+            waiting = self._pushed[:count]
+            del self._pushed[:count]
+            # what fails will have to fit in again
+            self._open_room(max(1, min(MOST_WAITING, 2 * MOST_WAITING - count)))
             try:
                 await self._accept(waiting)
             except BaseException:
-                self._pushed.extendleft(reversed(waiting))
+                self._pushed[:0] = waiting
                 raise
             finally:
-                self._room = MOST_WAITING
+                self._open_room(MOST_WAITING)
             return await self._accept(more)
 
     async def _accept(self, events: Sequence[Event]) -> Receipt:
         if not events or self._open is None:
             return Receipt()
-        payload, unwritable = self._payload(events)
-        receipt = await self._insist(self._open.engine, payload)
-        receipt.errors = [(place, unwritable.get(place, problem)) for place, problem in receipt.errors]
-        return receipt
-
-    async def _insist(self, engine: Engine, payload: bytes) -> Receipt:
+        intake = self._open.engine.intake
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         while True:
             try:
-                return await engine.intake.accept(payload, SOURCE, self._mapping)
+                return await intake.accept_objects(events, SOURCE, self._mapping)
             except Saturated as exc:
-                if engine.intake.draining or loop.time() >= deadline:
+                if intake.draining or loop.time() >= deadline:
                     raise
                 await asyncio.sleep(min(exc.retry_after_s, HAND_OVER_S * 20))
 
-    def _payload(self, events: Sequence[Event]) -> tuple[bytes, dict[int, str]]:
-        """Write events as lines; and say, by their positions, which of them cannot be written and why."""
-        try:
-            return self._encoder.encode_lines(events), {}
-        except UNWRITABLE:
-            pass  # one by one then, so that the bad ones do not cost the others
-        lines, problems = [], {}
-        for place, event in enumerate(events):
-            try:
-                lines.append(self._encoder.encode(event))
-            except UNWRITABLE as exc:
-                lines.append(STAND_IN)
-                problems[place] = f"event: cannot be written as JSON: {exc}"
-        return b"\n".join(lines) + b"\n", problems
-
     def _failed(self, error: Exception) -> None:
-        self._problem = error
+        self._problem, self._room = error, 0
 
     def _raise_problem(self) -> None:
         if self._problem is not None:
@@ -299,6 +282,7 @@ class Streamgauge:
             ):  # they go on in the parent; here nobody has to hear of them
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._engine = self._open = self._loop = self._thread = self._problem = None
+        self._room = 0
         self._lock = threading.RLock()
         self._pushed.clear()
         self._why_not = "it belongs to the process that this one was forked from; make another here"

@@ -8,8 +8,9 @@ What is in the journal is accepted and flows on, also when the sender has gone i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -19,13 +20,15 @@ from streamgauge.errors import Saturated
 from streamgauge.event import EventBatch, FieldMapping, Origin
 from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import UNLIMITED
+from streamgauge.events.objects import Event, ObjectDecoder, write_lines
 from streamgauge.gathering import Gathering, Kind, Waiting, refuse
 from streamgauge.journal import Entry, Journal, Record
 from streamgauge.ledger import Ledger
-from streamgauge.live.pulse import SourceNote, Tail
+from streamgauge.live.pulse import TAIL, SourceNote, Tail
 from streamgauge.stages.producer import EventProducer
 
 PIECE_BYTES: Final = 256 * 1024  # decoded without a pause: at some 1.5 ns a byte, well under a millisecond
+PIECE_OBJECTS: Final = 16_384  # mappings, at some 0.2 us each
 PIECE_LINES: Final = 4096  # where all of them are bad, each costs several microseconds
 SMALL_BYTES: Final = 32 * 1024  # payloads that are taken together with others of the same turn
 MOST_ERRORS: Final = 100
@@ -77,6 +80,10 @@ class Intake:
         self._ledger, self.now_us, self._patience_s = ledger, now_us, patience_s
         self._has_room, self._room = has_room, room
         self._keep_lines = keep_lines
+        self.keeps_text = keep_lines or journal.keeps_text
+        self._object_decoder = lru_cache(maxsize=8)(
+            lambda mapping: ObjectDecoder(decoder.fields, decoder.limits, mapping)
+        )
         self._small: Gathering[Receipt] = Gathering(self._take_small)
         self.draining = False
         self._appends: set[asyncio.Future[int]] = set()
@@ -153,6 +160,37 @@ class Intake:
     def refuse(self, source: str) -> None:
         """Count a request that was refused unread."""
         self._ledger.of(source).requests_refused += 1
+
+    async def accept_objects(self, events: Sequence[Event], source: str, mapping: FieldMapping) -> Receipt:
+        """Accept events that are mappings; they must not change after this. Raises Saturated, as `accept` does."""
+        self._refuse_while_draining()
+        if not self._has_room():
+            await self._wait_for_room()
+        origin = Origin(source, self.now_us(), mapping)
+        decoded = _Decoded()
+        for start in range(0, len(events), PIECE_OBJECTS):
+            if start:
+                await asyncio.sleep(0)
+            self._decode_objects(events[start : start + PIECE_OBJECTS], origin, decoded, start)
+        self._refuse_while_draining()
+        appended = self._accept_decoded(decoded, origin)
+        if appended is not None:
+            await asyncio.shield(appended)
+        return decoded.receipt
+
+    def _decode_objects(self, events: Sequence[Event], origin: Origin, decoded: _Decoded, seen: int) -> None:
+        accepted = decoded.receipt.accepted
+        if not self.keeps_text:
+            decoder = self._object_decoder(origin.mapping)
+            batch = decoder.decode(events, origin, now_us=origin.at_us, first_index=accepted)
+            if batch is not None:
+                decoded.take(batch, [], seen)
+                self.tail.note(origin, events[-TAIL:])
+                return
+        payload, unwritable = write_lines(events)
+        found = self._decoder.decode(payload, origin, now_us=origin.at_us, first_index=accepted)
+        refused = [(place, unwritable.get(place, problem)) for place, problem in found.refused]
+        decoded.take(found.batch, refused, seen)
 
     async def _wait_for_room(self) -> None:
         try:

@@ -60,6 +60,11 @@ class Journal(Protocol):
         ...
 
     @property
+    def keeps_text(self) -> bool:
+        """Whether what is appended can be read back; where it cannot, an entry's payload may be left empty."""
+        ...
+
+    @property
     def last_seq(self) -> int:
         """The greatest seq that was written and handed on; 0 while there is none."""
         ...

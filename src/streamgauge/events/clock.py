@@ -64,12 +64,14 @@ def parse_column(values: Sequence[Any], default_us: int) -> NDArray[np.int64]:
     Gives what `parse_timestamp` gives for each, but all at once where all are written alike. Raises ValueError when
     any of them cannot be read; the caller then looks at them one by one.
     """
+    found = _texts(values) if len(values) > FEW and isinstance(values[0], str) else None
+    if found is not None:
+        return found
     kinds = set(map(type, values))
     if kinds == {type(None)}:
         return np.full(len(values), default_us, np.int64)
-    if len(values) <= FEW:
-        return np.array([default_us if v is None else parse_timestamp(v) for v in values], np.int64)
-    found = _texts(values) if kinds == {str} else _integers(values) if kinds == {int} else None
+    if kinds == {int} and len(values) > FEW:
+        found = _integers(values)
     if found is not None:
         return found
     return np.array([default_us if value is None else parse_timestamp(value) for value in values], np.int64)
@@ -85,13 +87,49 @@ def _integers(values: Sequence[int]) -> NDArray[np.int64] | None:
     return None
 
 
-def _texts(values: Sequence[str]) -> NDArray[np.int64] | None:
+def _texts(values: Sequence[Any]) -> NDArray[np.int64] | None:
     """Read a column of texts of one known form by their digits' places; None where any of them differs from it."""
     length = len(values[0])
-    joined = "\n".join(values) + "\n"  # a row of one length each, unless the newlines stand elsewhere
-    if length not in _FRACTIONS or len(joined) != (length + 1) * len(values) or not joined.isascii():
+    if length not in _FRACTIONS:
+        return None
+    try:
+        joined = "\n".join(values) + "\n"  # a row of one length each, unless the newlines stand elsewhere
+    except TypeError:
+        return None
+    if len(joined) != (length + 1) * len(values) or not joined.isascii():
         return None
     text = np.frombuffer(joined.encode(), np.uint8).reshape(len(values), length + 1)
+    return _seconds_of_one_minute(text, values[0]) if _is_one_minute(text) else _whole_times(text)
+
+
+def _is_one_minute(text: NDArray[np.uint8]) -> bool:
+    """Tell whether all rows begin with the same minute, as nearly all do in a live stream."""
+    words = [
+        np.ndarray(len(text), "<u8", text, start, text.strides[:1]) for start in (0, 8, MINUTE_CHARACTERS - 8)
+    ]
+    return all(bool((word == word[0]).all()) for word in words)
+
+
+def _seconds_of_one_minute(text: NDArray[np.uint8], first: str) -> NDArray[np.int64] | None:
+    length = text.shape[1] - 1
+    places = [place for place in _DIGITS_AT[length] if place >= MINUTE_CHARACTERS]
+    others = [place for place in _PUNCTUATION_AT[length] if place >= MINUTE_CHARACTERS]
+    if not (text[:, others] == _PUNCTUATION[length][-len(others) :]).all():
+        return None
+    digits = text[:, places] - np.uint8(48)
+    if digits.max() > 9 or digits[:, 0].max() > 5:
+        return None
+    try:
+        minute = _parse_text(f"{first[:MINUTE_CHARACTERS]}00Z")
+    except ValueError:
+        return None
+    weights = _TIME_WEIGHTS[4 : 4 + len(places)]
+    micros: NDArray[np.int64] = (digits.astype(np.float64) @ weights).astype(np.int64)
+    return minute + micros
+
+
+def _whole_times(text: NDArray[np.uint8]) -> NDArray[np.int64] | None:
+    length = text.shape[1] - 1
     if not (text[:, _PUNCTUATION_AT[length]] == _PUNCTUATION[length]).all():
         return None
     digits = text[:, _DIGITS_AT[length]] - np.uint8(48)
@@ -101,6 +139,7 @@ def _texts(values: Sequence[str]) -> NDArray[np.int64] | None:
     return None if days is None or time_us is None else days * 86_400_000_000 + time_us
 
 
+MINUTE_CHARACTERS: Final = 17  # 2026-01-31T12:00:
 # a text's length -> the digits of its fraction: 2026-01-31T12:00:00[.ffffff]Z
 _FRACTIONS: Final = {20: 0, 24: 3, 27: 6}
 _PUNCTUATION_AT: Final = {

@@ -64,7 +64,8 @@ class EventDecoder:
     """
 
     def __init__(self, properties: Iterable[str] = (), limits: EventLimits | None = None) -> None:
-        self.properties = tuple(sorted(set(properties) - set(RESERVED)))
+        self.fields = frozenset(properties)
+        self.properties = tuple(sorted(self.fields - set(RESERVED)))
         for name in self.properties:
             check_name("metric", name)
         self.limits = limits or EventLimits()

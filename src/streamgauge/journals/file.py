@@ -36,6 +36,7 @@ class FileJournal:
         self, log: SegmentLog, report: Report, *, shard: str, fsync: Fsync, interval_s: float
     ) -> None:
         self.shard = shard
+        self.keeps_text = True
         self.report = report
         self._log = log
         self._closing = False

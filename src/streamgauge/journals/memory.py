@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from streamgauge.errors import JournalError
 from streamgauge.journal import Control, Entry, Record
-from streamgauge.journals.record import Draft, draft_control, draft_entry
+from streamgauge.journals.record import Draft
 from streamgauge.journals.writer import Pending
+
+NOTHING: Final = Draft(b"", b"", 0)  # drafted is nothing, and written is nothing
 
 
 class MemoryJournal:
@@ -14,17 +17,20 @@ class MemoryJournal:
 
     def __init__(self, shard: str = "0") -> None:
         self.shard = shard
+        self.keeps_text = False
         self.last_seq = 0
         self.size_bytes = 0
+        self.failed: JournalError | None = None
+        self.trouble: str | None = None
         self._closed = False
 
-    def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:
+    def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:  # noqa: ARG002  # nothing of it is kept
         """See `Journal.append`."""
-        return self._take(draft_entry(entry), written)
+        return self._take(written)
 
-    def append_control(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[int]:
+    def append_control(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[int]:  # noqa: ARG002  # as above
         """See `Journal.append_control`."""
-        return self._take(draft_control(kind, data, 0), None)
+        return self._take(None)
 
     def replay(self, after_seq: int) -> Iterator[Record | Control]:  # noqa: ARG002  # the contract's argument
         """Give nothing: nothing was kept."""
@@ -37,8 +43,8 @@ class MemoryJournal:
         """Refuse later appends."""
         self._closed = True
 
-    def _take(self, draft: Draft, written: Callable[[int], None] | None) -> asyncio.Future[int]:
-        pending = Pending(draft, written, asyncio.get_running_loop().create_future())
+    def _take(self, written: Callable[[int], None] | None) -> asyncio.Future[int]:
+        pending = Pending(NOTHING, written, asyncio.get_running_loop().create_future())
         if self._closed:
             pending.refuse(JournalError("the journal is closed; nothing is accepted any more"))
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import msgspec
 
 from streamgauge.event import FieldMapping, Lines, Origin
 from streamgauge.events.clock import parse_timestamp
+from streamgauge.events.objects import UNWRITABLE
 from streamgauge.ledger import Ledger
 
 WINDOW_S: Final = 2.0
@@ -54,25 +56,35 @@ class Tail:
     """Remembers where the last few events lie, without looking at them until somebody asks."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[Origin, Lines]] = deque(maxlen=TAIL)
+        self._recent: deque[tuple[Origin, Lines | Sequence[Mapping[str, Any]]]] = deque(maxlen=TAIL)
         self.changes = 0
 
-    def note(self, origin: Origin, lines: Lines) -> None:
-        """Take in accepted events."""
-        self._recent.append((origin, lines))
+    def note(self, origin: Origin, events: Lines | Sequence[Mapping[str, Any]]) -> None:
+        """Take in accepted events: their lines, or the last few of them as mappings."""
+        self._recent.append((origin, events))
         self.changes += 1
 
     def events(self, type_name: str | None = None) -> list[dict[str, Any]]:
         """Give the last few events, the newest first; of one type only, where one is named."""
         found: list[dict[str, Any]] = []
-        for origin, lines in reversed(self._recent):
-            for place in range(len(lines.starts) - 1, max(-1, len(lines.starts) - 1 - 4 * TAIL), -1):
-                row = _row(lines.line(place), origin)
+        for origin, events in reversed(self._recent):
+            for line in _newest(events):
+                row = _row(line, origin)
                 if type_name is None or row["type"] == type_name:
                     found.append(row)
                 if len(found) == TAIL:
                     return found
         return found
+
+
+def _newest(events: Lines | Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
+    if isinstance(events, Lines):
+        for place in range(len(events.starts) - 1, max(-1, len(events.starts) - 1 - 4 * TAIL), -1):
+            yield events.line(place)
+        return
+    for event in reversed(events):
+        with suppress(*UNWRITABLE):  # nobody promised that a mapping can be written; then it is not shown
+            yield msgspec.json.encode(event)
 
 
 def _row(line: bytes, origin: Origin) -> dict[str, Any]:
