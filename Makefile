@@ -3,12 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENT := tests/node/node_modules/.package-lock.json
 
-.PHONY: help setup run test check bench docs screenshots clean
+.PHONY: help setup run test soak check bench docs screenshots clean
 
 help:
 	@echo "make run     start a server on port 4000 with a demo stream"
 	@echo "make test    run all tests (sets up what they need)"
+	@echo "make soak    break it for hours: the fault tests with many trials"
 	@echo "make check   format, lint, types"
 	@echo "make bench   measure; prints a report and writes docs/benchmarks.md"
 	@echo "make setup   make .venv with everything that development needs"
@@ -32,12 +34,21 @@ $(VENV)/.development: pyproject.toml $(VENV)/.installed
 
 setup: $(VENV)/.development
 	@sh tools/system_packages.sh
+	@$(MAKE) --no-print-directory $(CLIENT)
+
+$(CLIENT): tests/node/package.json tests/node/package-lock.json
+	@echo "installing the Phoenix client that tests run ..."
+	@npm ci --prefix tests/node --silent
+	@touch $@
 
 run: $(VENV)/.installed
 	@exec $(BIN)/streamgauge demo
 
 test: setup
 	$(BIN)/python -m pytest
+
+soak: setup
+	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest -s tests/faults
 
 check: $(VENV)/.development
 	$(BIN)/ruff format --check .

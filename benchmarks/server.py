@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 import msgspec
 
@@ -57,6 +58,14 @@ class Gauge:
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise BenchmarkFailed(f"{path} answered {answer.status}: {content[:500]!r}")
         return msgspec.json.decode(content, type=dict[str, Any])
+
+    def metric(self, name: str) -> float:
+        """Read a figure without labels off its `/metrics`."""
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=REQUEST_S) as answer:
+            found = re.search(rb"^%s ([\d.e+-]+)$" % name.encode(), answer.read(), re.MULTILINE)
+        if found is None:
+            raise BenchmarkFailed(f"/metrics has no {name}")
+        return float(found[1])
 
     def counted(self) -> int:
         """How many events the metric `events` has."""

@@ -12,9 +12,12 @@ from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from server_process import ServerProcess
+from soak import SOAK
+from wire import OURS, PLAIN, Target, ours, plain
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("default")
+settings.register_profile("soak", settings.get_profile("default"), max_examples=1000)
+settings.load_profile("soak" if SOAK else "default")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = [
@@ -37,6 +40,21 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     yield start
     for server in started:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def our_target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A server for all bad inputs of a module, with the module's CONFIGURATION if it has one."""
+    with ours(tmp_path_factory.mktemp("ours"), getattr(request.module, "CONFIGURATION", "")) as target:
+        yield target
+
+
+@pytest.fixture(scope="module", params=[OURS, PLAIN])
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """The same, and once more behind uvicorn's own protocols, where the answers must be the same."""
+    start = ours if request.param == OURS else plain
+    with start(tmp_path_factory.mktemp("inputs"), getattr(request.module, "CONFIGURATION", "")) as target:
+        yield target
 
 
 @pytest.fixture(

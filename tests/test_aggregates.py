@@ -27,6 +27,7 @@ from aggregation_tools import (
     table,
     tick,
 )
+from soak import examples
 from streamgauge.aggregates import AGGREGATES, STATES, states_of
 from streamgauge.aggregates.quantiles import QUANTILES, estimates_of, keys_of
 from streamgauge.aggregates.total import add_runs
@@ -53,6 +54,7 @@ def tolerance(expected: Expected) -> Fraction:
     return Fraction(math.ulp(float(expected.sum))) + size / 2**95
 
 
+@examples(100, 20_000)
 @given(st.data(), st.lists(events_with(moderate), min_size=1, max_size=40), st.sampled_from(RESOLUTIONS))
 def test_any_batches_and_any_tree_of_merges_give_what_counting_at_once_gives(
     data: st.DataObject, events: list[Event], resolution: int
@@ -94,6 +96,7 @@ def check_quantiles(row: dict[str, int | float | None], wanted: Expected) -> Non
         assert min(wanted.values) <= found <= max(wanted.values)
 
 
+@examples(100, 20_000)
 @given(st.data(), st.lists(st.integers(-(2**53), 2**53), min_size=1, max_size=60))
 def test_integers_add_exactly_beyond_64_bits(data: st.DataObject, values: list[int]) -> None:
     events = [tick(value=value) for value in values]
@@ -125,6 +128,7 @@ def test_small_values_beside_huge_ones_of_another_series_are_added_as_well_as_al
         assert abs(Fraction(one) + Fraction(low) - sum(map(Fraction, run))) <= Fraction(one) / 2**72
 
 
+@examples(100, 20_000)
 @given(st.lists(extreme, min_size=1, max_size=30))
 def test_the_sum_is_that_of_fsum_at_every_magnitude(values: list[float]) -> None:
     exact = sum((Fraction(value) for value in values), Fraction(0))

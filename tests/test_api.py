@@ -393,6 +393,7 @@ async def test_the_ledger_accounts_for_good_bad_and_refused(server: Served) -> N
     ledger = await server.get("/api/ledger")
     assert (ledger["stored"], ledger["pending"]) == (3, 0)
     sources = ledger.pop("sources")
+    assert (ledger.pop("imbalance"), ledger.pop("once")) == (0, {"ids": 0, "horizon_s": 86_400})
     assert sources == {"http": ledger}
     parts = ("stored", "filtered", "duplicate", "dead_lettered", "rejected", "pending")
     assert list(ledger) == ["received", *parts, "requests_refused"]
@@ -423,7 +424,7 @@ async def test_a_draining_server_is_alive_but_not_ready_and_takes_no_events(serv
     assert answer.json() == {"status": "not ready", "reasons": ["the server is shutting down"]}
     assert (await server.http.get("/healthz")).status_code == 200
     refused = await server.send(at(0))
-    assert "shutting down" in problem(refused, 503, "saturated")
+    assert "shutting down" in problem(refused, 503, "draining")
     assert int(refused.headers["retry-after"]) >= 1
     assert (await server.get("/api/ledger"))["requests_refused"] == 1
 

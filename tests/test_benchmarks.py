@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 from benchmarks.__main__ import arguments, command_of, measure
+from benchmarks.cases.page import drawn_delays_ms
 from benchmarks.data import lines_of, make_events, synthetic_lines
 from benchmarks.machine import cpu_model
 from benchmarks.percentiles import percentiles
 from benchmarks.plans import SendPlan, Sent
 from benchmarks.programs.frames import CLOSE, PING, TEXT, FrameReader, client_frame
+from benchmarks.programs.prober import with_unasked
 from benchmarks.programs.pusher import count_in_a_loop
 from benchmarks.programs.watcher import as_of
 from benchmarks.registry import BENCHMARKS
@@ -171,6 +173,34 @@ def test_the_time_of_a_diff_is_found_in_what_the_server_sends() -> None:
     assert as_of(b'[null,null,"dashboard:overview","diff",{"patch":[]}]') is None
 
 
+def test_a_request_is_drawn_by_the_first_frame_that_has_counted_all_up_to_it() -> None:
+    frames = [(100.0, 10.0), (200.0, 30.0), (300.0, 50.0)]
+    delays = drawn_delays_ms([10.0, 20.0, 30.0, 150.0, 290.0], 10, frames)
+    assert delays.tolist() == [90.0, 180.0, 170.0, 150.0, 10.0]
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30), st.integers(1, 100), st.floats(0, 1e3))
+def test_a_page_that_counts_each_request_in_a_frame_of_its_own_has_the_delay_of_each(
+    times: list[float], events: int, delay: float
+) -> None:
+    written = sorted(times)
+    frames = [(at + delay, (place + 1.0) * events) for place, at in enumerate(written)]
+    assert drawn_delays_ms(written, events, frames) == pytest.approx([delay] * len(written), abs=1e-6)
+
+
+@pytest.mark.parametrize("frames", [[], [(100.0, 19.0)]])
+def test_a_page_that_never_counted_everything_fails_with_what_it_showed(
+    frames: list[tuple[float, float]],
+) -> None:
+    with pytest.raises(BenchmarkFailed, match=r"the page showed \d+ of 20 events"):
+        drawn_delays_ms([1.0, 2.0], 10, frames)
+
+
+def test_an_answer_that_takes_long_stands_for_the_questions_that_were_not_asked_meanwhile() -> None:
+    assert with_unasked(0.004, 0.005) == [0.004]
+    assert with_unasked(0.023, 0.005) == pytest.approx([0.023, 0.018, 0.013, 0.008, 0.003])
+
+
 def test_a_count_that_differs_anywhere_fails_with_all_counts() -> None:
     check_counts(10, {"received": 10, "stored": 10})
     with pytest.raises(BenchmarkFailed, match=r"told 10 accepted, but received 10, stored 9"):
@@ -302,7 +332,7 @@ def test_a_name_that_is_no_benchmark_is_refused_with_those_there_are(
 
 
 def test_every_benchmark_has_a_name_of_its_own() -> None:
-    assert len({benchmark.name for benchmark in BENCHMARKS}) == len(BENCHMARKS) == 8
+    assert len({benchmark.name for benchmark in BENCHMARKS}) == len(BENCHMARKS) == 11
 
 
 def test_a_processor_without_a_name_is_told_by_its_architecture(tmp_path: Path) -> None:

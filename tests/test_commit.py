@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from aggregation_tools import EVERYTHING, NOW_US, Event, batch, count, tick
 from streamgauge.columns import MISSING
-from streamgauge.commit import EpochCommit, Frame, MetricPartials, decode_commit, encode_commit
+from streamgauge.commit import (
+    DeadLetter,
+    EpochCommit,
+    Frame,
+    MetricPartials,
+    SeenIds,
+    decode_commit,
+    encode_commit,
+)
 from streamgauge.errors import InternalError
 from streamgauge.event import JsonText
 from streamgauge.metric import Metric, SeriesLimit
@@ -55,6 +63,33 @@ def commit_of(lists: list[list[Event]], most: int = 5) -> EpochCommit:
             for several in lists
         ],
         raw=[raw_rows(one, NOW_US) for one in batches],
+        seen=[
+            SeenIds(
+                scope="größe", hashes=bytes(range(32)), at_us=np.array([1, NOW_US]), seq=np.array([1, 2])
+            ),
+            SeenIds(
+                scope="",
+                hashes=bytes(16),
+                bodies=bytes(16),
+                at_us=np.array([2]),
+                seq=np.array([2]),
+                answers=("{}",),
+            ),
+        ],
+        dead_letters=[
+            DeadLetter(
+                seq=11,
+                index=number,
+                at_us=NOW_US,
+                received_us=NOW_US - 1,
+                source="http",
+                stage="aggregate",
+                reason="größe",
+                traceback="Traceback",
+                payload=b'{"type":"a"}',
+            )
+            for number, _ in enumerate(lists)
+        ],
     )
 
 
@@ -144,10 +179,10 @@ def test_a_commit_of_another_version_is_refused() -> None:
     header, *rest = encode_commit(commit_of([]))
     changed = msgspec.msgpack.decode(header)
     changed["version"] = 99
-    with pytest.raises(InternalError, match="version 99; this program speaks 1"):
+    with pytest.raises(InternalError, match="version 99; this program speaks 2"):
         decode_commit([msgspec.msgpack.encode(changed), *rest])
 
 
 def test_frames_that_hold_something_else_are_refused() -> None:
     with pytest.raises(InternalError, match="expected an epoch's commit, got NoneType"):
-        decode_commit([msgspec.msgpack.encode({"version": 1, "commit": None})])
+        decode_commit([msgspec.msgpack.encode({"version": 2, "commit": None})])

@@ -19,7 +19,7 @@ from streamgauge import committer as committer_module
 from streamgauge.commit import EpochCommit, Frame, decode_commit
 from streamgauge.committer import MOST_OPEN_EPOCHS, Committer, CommitterSettings
 from streamgauge.epoch import Contribution, EpochBook
-from streamgauge.errors import StoreError
+from streamgauge.errors import JournalError, StoreError, StoreInvalid
 from streamgauge.journals.memory import MemoryJournal
 from streamgauge.ledger import Ledger
 from streamgauge.stages.raw import raw_rows
@@ -88,12 +88,10 @@ class Bench:
     failures: list[Exception] = field(default_factory=list)
     seq: int = 0
 
-    def committer(self, interval_s: float = 0.0) -> Committer:
-        settings = CommitterSettings(
-            shard="a", incarnation="x", interval_s=interval_s, retention=FOREVER, metrics={"events": EVENTS}
-        )
+    def committer(self, interval_s: float = 0.0, **settings: Any) -> Committer:
+        given = {"shard": "a", "incarnation": "x", "retention": FOREVER, "metrics": {"events": EVENTS}}
         return Committer(
-            settings,
+            CommitterSettings(**{**given, "interval_s": interval_s, **settings}),
             book=self.book,
             store=self.store,
             journal=self.journal,
@@ -122,7 +120,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(committer_module, "RETRY_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(committer_module, "RETRY_S", (0.0, 0.001))
     found = Bench(Disk.new())
     yield found
     found.store.gate.set()
@@ -202,7 +200,7 @@ async def test_a_commit_whose_answer_was_lost_is_counted_once(bench: Bench) -> N
     assert read(bench.store).count == bench.ledger.total().stored == 5
 
 
-@pytest.mark.parametrize("kind", [StoreError, ValueError])
+@pytest.mark.parametrize("kind", [StoreInvalid, ValueError])
 async def test_a_store_that_cannot_be_used_any_more_is_told_once_and_nothing_is_let_go_of(
     bench: Bench, kind: type[Exception]
 ) -> None:
@@ -218,6 +216,65 @@ async def test_a_store_that_cannot_be_used_any_more_is_told_once_and_nothing_is_
     assert bench.journal.released == []
     assert (bench.ledger.total().stored, bench.ledger.total().pending) == (0, 1)
     assert sum(part.count for part in bench.book.memory("events", 0)) == 1
+
+
+async def test_a_store_that_is_full_for_a_while_costs_nothing_but_time(bench: Bench) -> None:
+    bench.store.problems = [StoreError("no space left on device")] * 50
+    committer = bench.committer()
+    async with running(committer):
+        for _ in range(3):
+            bench.epoch(committer)
+        await eventually(lambda: committer.trouble)
+        assert committer.trouble == "no space left on device"
+        assert await committer.caught_up(bench.seq, PATIENCE_S)
+        assert committer.trouble is None
+    assert stored(bench) == [1, 2, 3]
+    assert not bench.failures
+
+
+async def test_a_store_that_stays_full_is_told_when_patience_is_at_an_end(bench: Bench) -> None:
+    problem = StoreError("no space left on device")
+    bench.store.problems = [problem] * 100_000
+    committer = bench.committer(patience_s=0.05)
+    with capture_logs():
+        task = asyncio.create_task(committer.run())
+        bench.epoch(committer)
+        async with asyncio.timeout(PATIENCE_S):
+            await task
+    assert bench.failures == [problem]
+    assert bench.ledger.total().pending == 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "is_final"),
+    [
+        (StoreError("not enough room"), False),
+        (JournalError("a segment cannot be deleted"), False),
+        (StoreInvalid("invalidated"), True),
+    ],
+)
+async def test_a_checkpoint_that_fails_is_left_for_later_unless_the_store_has_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, problem: Exception, *, is_final: bool
+) -> None:
+    checkpoints: list[int] = []
+
+    def fail_first() -> Mapping[str, int]:
+        checkpoints.append(1)
+        if len(checkpoints) == 1:
+            raise problem
+        return {"a": bench.seq}
+
+    monkeypatch.setattr(bench.store, "checkpoint", fail_first)
+    committer = bench.committer(checkpoint_s=0.0)
+    with capture_logs():
+        task = asyncio.create_task(committer.run())
+        bench.epoch(committer)
+        await eventually(lambda: task.done() if is_final else len(checkpoints) > 2)
+        committer.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            await task
+    assert bench.failures == ([problem] if is_final else [])
+    assert bool(bench.journal.released) is not is_final
 
 
 async def test_a_checkpoint_that_fails_lets_go_of_nothing(

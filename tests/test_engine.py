@@ -49,6 +49,12 @@ class StubbornStore:
         self.maintain = self._inner.maintain
         self.size_bytes = self._inner.size_bytes
         self.positions = self._inner.positions
+        self.seen = self._inner.seen
+        self.skip = self._inner.skip
+        self.dead_letters = self._inner.dead_letters
+        self.dead_letter = self._inner.dead_letter
+        self.discard_dead_letters = self._inner.discard_dead_letters
+        self.open_dead_letters = self._inner.open_dead_letters
 
     def commit(self, frames: Sequence[Frame]) -> None:
         assert self.open.wait(WAIT_S)
@@ -423,7 +429,7 @@ async def test_a_store_that_fails_for_good_is_told_and_the_engine_still_stops_in
     monkeypatch.setattr("streamgauge.committer.RETRY_S", (0.0, 0.0))
     failures: list[Exception] = []
     store = StubbornStore()
-    async with _impatient(store, failures) as engine:
+    async with _impatient(store, failures, "50ms") as engine:
         store.failing = True
         await accept(engine, *numbered(10))
         await until(lambda: failures)
@@ -431,8 +437,8 @@ async def test_a_store_that_fails_for_good_is_told_and_the_engine_still_stops_in
         assert [one.totals["count"] for one in await answers(engine)] == [10]
 
 
-def _impatient(store: StubbornStore, failures: list[Exception]) -> Any:
-    return running(store, failures.append, store={"commit_interval": "10ms"})
+def _impatient(store: StubbornStore, failures: list[Exception], patience: str = "10m") -> Any:
+    return running(store, failures.append, store={"commit_interval": "10ms", "patience": patience})
 
 
 async def test_a_store_that_fails_now_and_then_is_tried_again_and_nothing_is_doubled(

@@ -5,9 +5,10 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from soak import examples
 from streamgauge.event import FieldMapping, Origin
 from streamgauge.events.decode import SHORT_BYTES, EventDecoder
 from streamgauge.events.limits import EventLimits, problem_of
@@ -263,7 +264,7 @@ def odd_lines(draw: st.DrawFn) -> bytes:
     return line
 
 
-@settings(max_examples=300)
+@examples(300, 20_000)
 @given(st.lists(st.one_of(odd_lines(), st.sampled_from(GOOD)), min_size=1, max_size=6))
 @example([GOOD[0], b'{"type":"a","h":"1a2a3412345678901234","x":9999999999999999999}'])
 @example([b'{"type":"a","' + b"n" * 129 + b'\\\\":"x"}', b'{"type":"a","":1}'])
@@ -278,7 +279,7 @@ def test_a_batch_is_judged_exactly_as_its_lines_are_one_by_one(lines: list[bytes
     assert_the_batch_is_judged_line_by_line([line.strip() for line in lines])
 
 
-@settings(max_examples=100)
+@examples(100, 20_000)
 @given(
     st.lists(odd_lines(), min_size=1, max_size=4),
     st.builds(
@@ -312,7 +313,7 @@ def finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-@settings(max_examples=300)
+@examples(300, 20_000)
 @given(odd_lines())
 def test_a_line_counts_as_json_exactly_when_the_standard_library_reads_it(line: bytes) -> None:
     found = problem(line)

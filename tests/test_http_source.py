@@ -97,6 +97,9 @@ class FakeDoor:
         self.payloads.append((payload, source, mapping))
         return Receipt(accepted=payload.count(b"\n") or 1)
 
+    async def accept_once(self, payload: bytes, source: str, mapping: FieldMapping, key: str) -> Receipt:
+        raise AssertionError(f"{key}: none of these requests has a key")
+
     def refuse(self, source: str) -> None:
         assert source == "http"
         self.refused += 1

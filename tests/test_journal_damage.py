@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from journal_tools import (
@@ -22,6 +22,7 @@ from journal_tools import (
     write_all,
     write_journal,
 )
+from soak import examples
 from streamgauge.errors import JournalDamaged
 from streamgauge.journal import Entry
 from streamgauge.journals.file import FileJournal
@@ -104,7 +105,7 @@ async def test_a_flipped_bit_costs_the_record_that_it_is_in_and_is_reported(
         shutil.rmtree(folder)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150, 20_000)
 @given(byte=st.integers(0, 10_000), bit=st.integers(0, 7))
 async def test_any_flipped_bit_at_all_is_noticed(
     byte: int, bit: int, tmp_path_factory: pytest.TempPathFactory
@@ -118,7 +119,7 @@ async def test_any_flipped_bit_at_all_is_noticed(
         await check_goes_on(folder, len(TEXTS))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150, 20_000)
 @given(
     start=st.floats(0, 1),
     length=st.integers(1, 600),

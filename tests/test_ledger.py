@@ -54,11 +54,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """Restart: what was pending comes back out of the journal."""
         requests_refused = self.ledger.total().requests_refused
         before = self.ledger.as_dict()
-        rejected = self.ledger.rejected()
+        header = self.ledger.at_the_door()
         self.ledger = Ledger()
         self.ledger.restore(self.saved)
         assert self.ledger.total().pending == 0
-        self.ledger.raise_rejected(rejected)
+        self.ledger.raise_at_the_door(header)
         for source, number in self.pending.items():
             self.ledger.of(source).received += number
         after = self.ledger.as_dict()
@@ -104,11 +104,15 @@ def test_what_was_saved_is_restored(settled: Any) -> None:
 def test_an_older_count_of_rejected_events_changes_nothing_and_a_later_one_is_taken_over() -> None:
     ledger = Ledger()
     ledger.restore({"http": {"stored": 5, "rejected": 3}})
-    ledger.raise_rejected({"http": 2, "mqtt": 1})
+    ledger.raise_at_the_door({"http": 2, "mqtt": 1})
     assert (ledger.of("http").rejected, ledger.of("http").received) == (3, 8)
-    ledger.raise_rejected({"http": 7})
+    ledger.raise_at_the_door({"http": {"rejected": 7}})
     assert (ledger.of("http").rejected, ledger.of("http").received, ledger.total().pending) == (7, 12, 0)
-    assert ledger.rejected() == {"http": 7, "mqtt": 1}
+    ledger.raise_at_the_door({"mqtt": {"duplicate": 4}})
+    assert ledger.of("mqtt").received == 5
+    assert ledger.at_the_door() == {"http": 7, "mqtt": {"rejected": 1, "duplicate": 4}}
+    ledger.raise_at_the_door({"http": {"rejected": "many"}, "other": None})
+    assert ledger.of("http").rejected == 7
 
 
 def test_requests_refused_unread_are_no_events() -> None:
@@ -132,12 +136,42 @@ def test_every_change_can_be_noticed() -> None:
     assert ledger.changes == seen[-1]
 
 
+def test_an_event_that_went_missing_is_noticed_once_and_until_it_is_back() -> None:
+    ledger = Ledger()
+    ledger.of("http").received += 5
+    assert not ledger.check(5)
+    assert ledger.imbalance == 0
+    assert ledger.check(4)
+    assert not ledger.check(3)
+    assert ledger.imbalance == 2
+    assert not ledger.check(5)
+    assert ledger.imbalance == 0
+
+
+def test_a_source_that_has_settled_more_than_it_received_does_not_hide_behind_another() -> None:
+    ledger = Ledger()
+    ledger.of("http").received += 5
+    ledger.settle({"mqtt": {"stored": 3}})
+    assert ledger.check(2)
+    assert ledger.imbalance == 3
+
+
+def test_what_is_settled_at_the_door_is_told_apart_from_what_an_epoch_settles() -> None:
+    ledger = Ledger()
+    before = ledger.unsettled_changes
+    ledger.settle({"http": {"stored": 3}})
+    assert ledger.unsettled_changes == before
+    ledger.of("http").rejected += 1
+    assert ledger.unsettled_changes > before
+
+
 def test_the_answer_reads_like_the_equation() -> None:
     ledger = Ledger()
     ledger.of("mqtt").received += 1
     ledger.of("http").received += 2
     found: Any = ledger.as_dict()
     assert list(found) == [
-        "received", "stored", "filtered", "duplicate", "dead_lettered", "rejected", "pending", "requests_refused", "sources",
+        "received", "stored", "filtered", "duplicate", "dead_lettered", "rejected", "pending", "requests_refused",
+        "imbalance", "sources",
     ]  # fmt: skip
     assert list(found["sources"]) == ["http", "mqtt"]

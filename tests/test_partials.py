@@ -24,6 +24,7 @@ from aggregation_tools import (
     table,
     tick,
 )
+from soak import examples
 from streamgauge.columns import MISSING
 from streamgauge.event import JsonText
 from streamgauge.metric import Metric
@@ -38,6 +39,7 @@ DIFFERENT: list[Series] = [
 ]  # fmt: skip
 
 
+@examples(100, 20_000)
 @given(st.data(), lists, lists, lists)
 def test_merging_is_associative_and_commutative(
     data: st.DataObject, one: list[Event], two: list[Event], three: list[Event]

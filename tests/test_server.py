@@ -523,6 +523,33 @@ async def test_a_refusal_waits_for_the_answers_to_earlier_requests() -> None:
     assert statuses(answer) == [200, 400]
 
 
+async def test_requests_of_a_sender_that_has_gone_are_neither_started_nor_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    second, gone, begun = asyncio.Event(), asyncio.Event(), []
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(scope["path"])
+        if len(begun) == 2:
+            second.set()
+            await gone.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(answer) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(GET * 5)
+        await second.wait()
+        writer.transport.abort()
+        while server._uvicorn.server_state.connections:  # noqa: ASYNC110  (nothing tells of a connection's end)
+            await asyncio.sleep(0)
+        gone.set()
+        while server._uvicorn.server_state.tasks:  # noqa: ASYNC110  (nor of a task's)
+            await asyncio.sleep(0)
+    assert len(begun) == 2
+    assert caplog.records == []
+
+
 async def test_a_broken_body_of_a_waiting_request_is_refused_in_its_turn() -> None:
     app = Recorder()
     app.gate.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from streamgauge.channels import encode_broadcast
 from streamgauge.live.diff import apply
 from streamgauge.live.hub import Watcher
-from streamgauge.web.socket import SocketEndpoint
+from streamgauge.web.socket import SocketEndpoint, SocketLimits
 from web_tools import LONG, WAIT_S, Frame, Served, ok, receive, refused, serving, talk, until
 
 TOPIC = "dashboard:overview"
@@ -193,7 +194,7 @@ async def test_every_viewer_is_sent_the_same_diff(server: Served) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("topic", ["events", "dashboard:nothing", "dashboard", "x", "é" * 100])
+@pytest.mark.parametrize("topic", ["event", "dashboard:nothing", "dashboard", "x", "é" * 100])
 async def test_an_unknown_topic_is_refused_by_name_of_what_there_is(shared: Served, topic: str) -> None:
     async with shared.socket() as socket:
         why = refused(await talk(socket, "1", "1", topic, "phx_join", {}))
@@ -306,8 +307,8 @@ async def test_a_browser_that_vanishes_is_no_viewer_any_more(server: Served) -> 
 
 
 async def test_a_socket_without_heartbeats_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def impatient(hub: Any) -> SocketEndpoint:
-        return SocketEndpoint(hub, idle_s=0.05)
+    def impatient(hub: Any, source: Any, limits: SocketLimits) -> SocketEndpoint:
+        return SocketEndpoint(hub, source, replace(limits, idle_s=0.05))
 
     monkeypatch.setattr("streamgauge.app.SocketEndpoint", impatient)
     async with serving() as server, server.socket() as socket:

@@ -125,7 +125,7 @@ class Filtered:
     def transformer(self, keep: str | None) -> Transformer:
         return Transformer(
             keep=None if keep is None else Expression.parse(keep),
-            filtered=lambda events, number: self.left_out.append(number),
+            settled=lambda events, number, failures: self.left_out.append(number),
             failed=lambda events, error: self.failed.append((len(events), str(error))),
         )
 

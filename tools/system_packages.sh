@@ -1,11 +1,16 @@
 #!/bin/sh
-# What the tests need from the system: a Chromium to drive, and promtool to check /metrics with.
+# What the tests need from the system: a Chromium to drive, promtool to check /metrics with, an MQTT broker,
+# and Node for a client of others and for the tests of the page's modules.
 # Install it where we may; say in one line what to do where we may not.
 set -eu
 missing=""
 have() { for name in "$@"; do command -v "$name" >/dev/null 2>&1 && return 0; done; return 1; }
 have chromium chromium-browser google-chrome || missing="$missing chromium"
 have promtool || missing="$missing prometheus"
+have mosquitto /usr/sbin/mosquitto || missing="$missing mosquitto"
+have mosquitto_pub || missing="$missing mosquitto-clients"
+have node || missing="$missing nodejs"
+have npm || missing="$missing npm"
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root=none; fi

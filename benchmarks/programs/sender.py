@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
     def send(self, due: float) -> None:
         """Send the next request."""
         self._due = due
+        self._sender.writing()
         self.transport.write(self._requests[self._next].at(int(time.time())))
         self._next = (self._next + 1) % len(self._requests)
 
@@ -79,7 +80,7 @@ class Sender:
         self._idle: deque[Connection] = deque()
         self._waiting: deque[float] = deque()  # when requests were due that found no connection free
         self._connections: list[Connection] = []
-        self._times_s = array("d")
+        self._times_s, self._written_ms = array("d"), array("d")
         self._deadline = 0.0
         self._requests = self._accepted = self._rejected = self._refused = 0
 
@@ -122,6 +123,7 @@ class Sender:
             cpu_s=time.process_time() - cpu,
             p50_ms=p50 * 1000,
             p99_ms=p99 * 1000,
+            written_ms=tuple(self._written_ms),
         )
 
     async def _keep_timetable(self, started: float, rate: float) -> None:
@@ -136,6 +138,12 @@ class Sender:
             else:
                 self._waiting.append(due)
         await asyncio.sleep(self._deadline - time.monotonic())
+        self._deadline = time.monotonic()  # a sleep may end a little early, and nothing would look again
+
+    def writing(self) -> None:
+        """Take note that a request is about to be written."""
+        if self._plan.note_times:
+            self._written_ms.append(time.time() * 1000)
 
     def answered(self, connection: Connection, due: float, accepted: int, rejected: int = 0) -> None:
         """Take note of an answer, and let the connection go on."""

@@ -1,4 +1,4 @@
-"""Many viewers of the dashboard `overview` in one process: joins all of them, then measures what reaches them."""
+"""Many viewers of the dashboard `overview` in one process: joins all of them, then measures what reaches them as often as it is told to."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from typing import Final, cast
 from benchmarks.percentiles import percentiles
 from benchmarks.plans import Watched, WatchPlan
 from benchmarks.programs.frames import CLOSE, PING, PONG, FrameReader, client_frame
+from benchmarks.programs.joining import END_OF_HEAD, HANDSHAKE, JOIN
 from benchmarks.programs.talk import hear, run, say
 
 AT_ONCE: Final = 50  # viewers that join at the same time
 HEARTBEAT_S: Final = 25.0
 JOIN_S: Final = 30.0
-END_OF_HEAD: Final = b"\r\n\r\n"
-HANDSHAKE: Final = (
-    b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: c3RyZWFtZ2F1Z2V2aWV3cw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-JOIN: Final = client_frame(b'["1","1","dashboard:overview","phx_join",{}]')
 HEARTBEAT: Final = client_frame(b'[null,"2","phoenix","heartbeat",{}]')
 JOINED: Final = b'"phx_reply",{"status":"ok"'
 DIFF: Final = b'[null,null,"dashboard:overview","diff",'
@@ -139,28 +134,31 @@ async def keep_alive(viewers: list[Viewer]) -> None:
             viewer.transport.write(HEARTBEAT)
 
 
+async def measure(seconds: float, tally: Tally) -> Watched:
+    """Give what the viewers see from now on for a while."""
+    tally.begin()
+    cpu = time.process_time()
+    await asyncio.sleep(seconds)
+    cpu = time.process_time() - cpu
+    p50, p99 = percentiles(tally.delays_ms, [50, 99])
+    return Watched(
+        diffs=tally.diffs,
+        snapshots=tally.snapshots,
+        bytes=tally.bytes,
+        closed=tally.closed,
+        cpu_s=cpu,
+        p50_ms=p50,
+        p99_ms=p99,
+    )
+
+
 async def main() -> None:
     plan, tally = hear(WatchPlan), Tally()
     viewers = await join_all(plan, tally)
     hearts = asyncio.create_task(keep_alive(viewers))
     say("joined")
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    tally.begin()
-    cpu = time.process_time()
-    await asyncio.sleep(plan.seconds)
-    cpu = time.process_time() - cpu
-    p50, p99 = percentiles(tally.delays_ms, [50, 99])
-    say(
-        Watched(
-            diffs=tally.diffs,
-            snapshots=tally.snapshots,
-            bytes=tally.bytes,
-            closed=tally.closed,
-            cpu_s=cpu,
-            p50_ms=p50,
-            p99_ms=p99,
-        )
-    )
+    while await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+        say(await measure(plan.seconds, tally))
     hearts.cancel()
     for viewer in viewers:
         viewer.transport.abort()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import structlog
 
 from streamgauge.config import to_mapping
 from streamgauge.engine import Engine, EngineSettings
-from streamgauge.errors import ExpressionError, OptionError, ServerFailed
+from streamgauge.errors import ExpressionError, OptionError, ServerFailed, StoreBehind
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
@@ -25,22 +26,34 @@ from streamgauge.journal import Journal
 from streamgauge.journals.file import FileJournal
 from streamgauge.journals.lock import lock_folder
 from streamgauge.journals.memory import MemoryJournal
+from streamgauge.journals.reading import FolderReading, LiveReading
+from streamgauge.journals.recovery import oldest_seq
 from streamgauge.live.hub import About, Hub
 from streamgauge.live.pulse import Pulse, StageCount
 from streamgauge.metric import Metric
 from streamgauge.metrics.expression import Expression
 from streamgauge.options import LimitOptions, Options
 from streamgauge.remote import ADDRESS_FILE
+from streamgauge.source import RunningSource
+from streamgauge.sources.http import SOURCE as HTTP
+from streamgauge.sources.direct import DirectIngest
 from streamgauge.sources.http import HttpLimits, HttpSource
+from streamgauge.sources.registry import check_sources, make_sources
+from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Position, Retention, Store, Table
-from streamgauge.stores.registry import open_store
+from streamgauge.stores.registry import open_audit, open_store
 from streamgauge.telemetry import Exposition, ServerCollector
+from streamgauge.transform.derive import read_derive
+from streamgauge.transform.program import Program
+from streamgauge.verify import Report, Rules, verify
 from streamgauge.version import __version__
 from streamgauge.web.api import write_csv
 from streamgauge.web.application import WebApplication
+from streamgauge.web.letters import LetterDesk
 from streamgauge.web.server import Server, ServerLimits, uvicorn_config
 from streamgauge.web.service import Service
-from streamgauge.web.socket import SocketEndpoint
+from streamgauge.web.socket import SocketEndpoint, SocketLimits
+from streamgauge.web.verify import VerifyDesk
 
 log = structlog.get_logger()
 
@@ -50,6 +63,13 @@ EVENTS: Final = "events"
 LATENCY: Final = "latency"
 DEFAULT_AGGREGATES: Final = ("count", "sum", "avg", "min", "max", "p50", "p95", "p99")
 MICROSECONDS: Final = 1_000_000
+LAST_REQUESTS_S: Final = 5.0
+LAST_REQUESTS_FAILED_S: Final = 1.0  # nothing that they are waiting for will come
+STOP_S: Final = 15.0
+PROGRESS_S: Final = 0.25
+LEDGER_TURNS: Final = 4  # of those, between two looks at the ledger
+COMMITTED_S: Final = 5.0  # how long the answer to a replay of dead letters waits for its commit
+LAST_ANSWERS_S: Final = 2.0  # for what was pushed before the server began to end
 
 
 def metrics_of(options: Options) -> dict[str, Metric]:
@@ -93,7 +113,7 @@ def mapping_of(options: Options) -> FieldMapping:
 
 
 def _settings(options: Options) -> EngineSettings:
-    pipeline, store, limits = options.pipeline, options.store, options.limits
+    pipeline, store, limits, events = options.pipeline, options.store, options.limits, options.events
     return EngineSettings(
         shard=SHARD,
         metrics=metrics_of(options),
@@ -101,6 +121,8 @@ def _settings(options: Options) -> EngineSettings:
         keep=None
         if options.transform.keep is None
         else parse_expression(options.transform.keep, "transform.keep"),
+        derive=read_derive(options.transform.derive),
+        program=_program(options),
         limits=_event_limits(limits, options.events.max_ahead),
         raw_events=store.raw_events,
         retention=Retention(
@@ -110,7 +132,15 @@ def _settings(options: Options) -> EngineSettings:
                 (60, store.retention.minutes),
                 (3600, store.retention.hours),
             ],
+            seen_s=events.remember_for,
+            seen_ids=events.remember_ids + events.remember_requests,
+            dead_letters_s=store.dead_letter_retention,
+            dead_letters=store.dead_letters,
+            dead_letter_bytes=store.dead_letter_bytes,
         ),
+        remember_ids=events.remember_ids,
+        remember_requests=events.remember_requests,
+        remember_s=events.remember_for,
         min_demand=pipeline.producer.min_demand,
         max_demand=pipeline.producer.max_demand,
         buffer_events=pipeline.producer.buffer,
@@ -120,6 +150,25 @@ def _settings(options: Options) -> EngineSettings:
         max_wait_s=pipeline.aggregator.max_wait,
         commit_interval_s=store.commit_interval,
         patience_s=limits.saturated_wait,
+        checkpoint_s=store.checkpoint_interval,
+        store_patience_s=store.patience,
+    )
+
+
+def check(options: Options) -> None:
+    """Raise OptionError where an expression, or the module that transforms events, cannot be used."""
+    _settings(options)
+
+
+def _program(options: Options) -> Program | None:
+    transform = options.transform
+    if transform.module is None:
+        return None
+    return Program.read(
+        transform.module,
+        deadline_s=float(transform.deadline),
+        memory_bytes=int(transform.memory),
+        event_bytes=int(options.limits.event_bytes),
     )
 
 
@@ -137,8 +186,15 @@ def _event_limits(limits: LimitOptions, max_ahead_s: float) -> EventLimits:
 class OpenEngine:
     """An engine with what it holds open: the data folder's lock, its journal, its store."""
 
-    def __init__(self, options: Options, *, failed: Callable[[Exception], None] = lambda error: None) -> None:
-        self._options, self._failed = options, failed
+    def __init__(
+        self,
+        options: Options,
+        *,
+        failed: Callable[[Exception], None] = lambda error: None,
+        rebuild: bool = False,
+    ) -> None:
+        self._options, self._failed, self._rebuild = options, failed, rebuild
+        self._hurried = False
         self._held = ExitStack()
         self.settings = _settings(options)
         self.engine: Engine
@@ -151,10 +207,11 @@ class OpenEngine:
             self.engine = Engine(
                 self.settings, journal=journal, store=store, positions=positions, failed=self._failed
             )
+            self.engine.intake.draining = self._hurried
             try:
                 await self.engine.start()
             except BaseException:
-                await self.engine.stop()
+                await self.engine.stop(STOP_S)
                 raise
         except BaseException:
             self._held.close()
@@ -170,11 +227,30 @@ class OpenEngine:
         self._held.enter_context(lock_folder(data))
         store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
         try:
-            positions = store.positions()
+            positions = self._meet(store)
             return store, self._open_journal(data, positions), positions
         except BaseException:
             store.close()
             raise
+
+    def _meet(self, store: Store) -> Mapping[str, Position]:
+        """Give the store's positions, once it is sure that the journal reaches back to them."""
+        positions = store.positions()
+        stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
+        first_seq = oldest_seq(self._options.journal_folder()) or 1
+        if stored_seq >= first_seq - 1:
+            return positions
+        if not self._rebuild:
+            raise StoreBehind(self._options.store_url(), stored_seq, first_seq)
+        log.warning("going on without what only the store had", from_seq=stored_seq + 1, to_seq=first_seq - 1)
+        store.skip(SHARD, first_seq - 1)
+        return store.positions()
+
+    def hurry(self) -> None:
+        """Take in nothing more, nor from the journal, so that `start` returns soon and `stop` can be called."""
+        self._hurried = True
+        if hasattr(self, "engine"):
+            self.engine.intake.draining = True
 
     def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> FileJournal:
         options = self._options.journal
@@ -182,7 +258,7 @@ class OpenEngine:
             self._options.journal_folder(),
             shard=SHARD,
             instance=_instance(data),
-            configuration_hash=configuration_hash(self._options),
+            configuration_hash=configuration_hash(self._options, self.settings.program),
             fsync=options.fsync,
             interval_s=options.interval,
             segment_bytes=options.segment_bytes,
@@ -191,14 +267,20 @@ class OpenEngine:
             stored_seq=positions[SHARD].last_seq if SHARD in positions else 0,
         )
         report = journal.report
-        if report.torn_bytes or report.damaged:
-            log.warning("the journal was damaged", report=str(report))
+        if report.torn_bytes:
+            log.warning("the journal's end was torn, and is cut off", bytes=report.torn_bytes)
+        for damage in report.damaged:
+            log.error("events are lost: the journal is damaged", **asdict(damage))
+        if report.skipped:
+            log.warning("the journal's end was lost after the store had it", appends=report.skipped)
         return journal
 
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Drain, commit, and let go of everything."""
-        await self.engine.stop(timeout_s)
-        self._held.close()
+        try:
+            await self.engine.stop(timeout_s)
+        finally:
+            self._held.close()
 
 
 def _instance(data: Path) -> str:
@@ -209,10 +291,11 @@ def _instance(data: Path) -> str:
     return file.read_text().strip()
 
 
-def configuration_hash(options: Options) -> str:
-    """Name the part of the options that decides what is computed of an event."""
+def configuration_hash(options: Options, program: Program | None = None) -> str:
+    """Name what decides what is computed of an event: a part of the options, and the text of the module."""
     mapping: dict[str, Any] = to_mapping(options)
     parts = [mapping.get(name) for name in ("events", "metric", "transform")]
+    parts += [] if program is None else [program.digest]
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
@@ -233,14 +316,18 @@ class Running:
 class App:
     """The server: an engine, the live hub, and what listens on the port."""
 
-    def __init__(self, options: Options, *, demo: str | None = None) -> None:
+    def __init__(self, options: Options, *, demo: str | None = None, rebuild: bool = False) -> None:
         self._options, self._demo = options, demo
         self.failure: asyncio.Future[Exception] | None = None
-        self._open = OpenEngine(options, failed=self._fail)
+        self._open = OpenEngine(options, failed=self._fail, rebuild=rebuild)
         self.engine: Engine
         self.hub: Hub
+        self._direct: DirectIngest
         self._server: Server
+        self._verifying: VerifyDesk
         self._tasks: list[asyncio.Task[None]] = []
+        check_sources(options.source, mapping=mapping_of(options))
+        self.sources: list[RunningSource] = []
 
     def _fail(self, error: Exception) -> None:
         if self.failure is not None and not self.failure.done():
@@ -249,7 +336,8 @@ class App:
     async def start(self) -> Running:
         """Open the data folder, replay, and listen. Raises what stands in the way, and then holds nothing."""
         self.failure = asyncio.get_running_loop().create_future()
-        self.engine = await self._open.start()
+        self.engine = await self._start_engine()
+        self._socket_source = SocketSource(self.engine.intake, mapping=mapping_of(self._options))
         limits = self._options.limits
         self.hub = Hub(
             reader=self.engine.reader,
@@ -273,7 +361,39 @@ class App:
             asyncio.create_task(self.hub.run(), name="live hub"),
             asyncio.create_task(self._note_progress(), name="progress"),
         ]
+        await self._start_sources()
         return running
+
+    async def _start_sources(self) -> None:
+        """Start the sources that fetch their events themselves."""
+        options = self._options
+        self.sources = make_sources(
+            options.source,
+            door=self.engine.intake,
+            mapping=mapping_of(options),
+            instance=None if options.store_url() == IN_MEMORY else _instance(Path(options.data)),
+        )
+        for source in self.sources:
+            await source.start()
+
+    async def _start_engine(self) -> Engine:
+        """Start the engine; give up where it fails meanwhile, since a replay would wait for room for ever."""
+        assert self.failure is not None  # noqa: S101  for the type checker; made just before
+        starting = asyncio.ensure_future(self._open.start())
+        try:
+            either: list[asyncio.Future[Any]] = [starting, self.failure]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait([starting])
+        if starting.cancelled():
+            self.raise_failure()
+        return starting.result()
+
+    def begin_stop(self) -> None:
+        """Take in nothing more, so that a start that is under way comes to its end; `stop` does the rest."""
+        self._open.hurry()
 
     def _stage_counts(self) -> list[StageCount]:
         """Count the whole way of an event, from its arrival to the viewers."""
@@ -298,15 +418,20 @@ class App:
             (Path(self._options.data) / ADDRESS_FILE).write_text(running.url + "\n")
 
     async def _note_progress(self) -> None:
-        while True:
+        for turn in itertools.count():
             self.engine.note_accepted()
-            await asyncio.sleep(0.25)
+            if turn % LEDGER_TURNS == 0:
+                self.engine.check_ledger()
+            if self.engine.journal.failed is not None:
+                self._fail(self.engine.journal.failed)
+            await asyncio.sleep(PROGRESS_S)
 
     def asgi(self) -> WebApplication:
         """Give the whole of it as one ASGI application; the engine must have been started."""
         limits, query = self._options.limits, self._options.query
         http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
         source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
+        self._direct = DirectIngest(self.engine.intake, source)
         service = Service(
             reader=self.engine.reader,
             store=self.engine.store,
@@ -314,11 +439,39 @@ class App:
             progress=self.engine,
             now_us=self.engine.now_us,
             not_ready=self._not_ready,
+            degraded=lambda: [problem for source in self.sources for problem in source.problems()],
+            once=lambda: self.engine.claims.status,
             exposition=self._exposition(source),
             sql_timeout_s=query.timeout,
             sql_max_rows=query.max_rows,
         )
-        return WebApplication(service, source=source, socket=SocketEndpoint(self.hub))
+        sizes = SocketLimits(limits.websocket_message_bytes, limits.body_bytes)
+        socket = SocketEndpoint(self.hub, self._socket_source, sizes)
+        return WebApplication(
+            service, source=source, socket=socket, letters=self._letters(), verify=self._verify_desk()
+        )
+
+    def _verify_desk(self) -> VerifyDesk:
+        engine = self.engine
+        self._verifying = VerifyDesk(
+            audit=engine.store.audit,
+            rules=lambda: rules_of(self._options, engine.now_us()),
+            journals=lambda: (
+                {SHARD: LiveReading(engine.journal)} if isinstance(engine.journal, FileJournal) else {}
+            ),
+            imbalance=lambda: engine.ledger.imbalance,
+        )
+        return self._verifying
+
+    def _letters(self) -> LetterDesk:
+        engine = self.engine
+        return LetterDesk(
+            store=engine.store,
+            reader=engine.reader,
+            again=engine.accept_again,
+            settled=lambda: engine.caught_up(engine.journal.last_seq, COMMITTED_S),
+            now_us=engine.now_us,
+        )
 
     def _exposition(self, source: HttpSource) -> Exposition:
         engine, hub = self.engine, self.hub
@@ -329,19 +482,28 @@ class App:
                 book=engine.book,
                 stages=engine.stages,
                 limits=lambda: engine.series_limits,
+                restarts=engine.transform_restarts,
                 hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,
                 notes=engine.intake.notes,
-                answers={"http": source.answers},
+                connected=lambda: {
+                    source.name: bool(source.status()["connected"]) for source in self.sources
+                },
+                refused=lambda: self._server.refused if hasattr(self, "_server") else {},
+                answers={"http": source.answers, "websocket": self._socket_source.answers},
                 durations={
-                    "streamgauge_ingest_duration_seconds": lambda: [source.durations],
+                    "streamgauge_ingest_duration_seconds": lambda: [
+                        source.durations,
+                        self._socket_source.durations,
+                    ],
                     "streamgauge_processing_duration_seconds": lambda: [
                         a.durations for a in engine.aggregators
                     ],
                     "streamgauge_end_to_end_seconds": lambda: [hub.durations],
                     "streamgauge_store_write_seconds": lambda: [engine.committer.durations],
                 },
+                once=lambda: engine.claims.status,
                 native=native,
             )
             for native in (False, True)
@@ -355,7 +517,12 @@ class App:
         if self.engine.replaying:
             reasons.append("the journal is being replayed")
         if not self.engine.has_room():
-            reasons.append("the pipeline is full")
+            trouble = self.engine.committer.trouble
+            reasons.append(
+                f"the store does not take what it is given: {trouble}" if trouble else "the pipeline is full"
+            )
+        if self.engine.journal.trouble is not None:
+            reasons.append(f"the journal refuses events: {self.engine.journal.trouble}")
         if self.failure is not None and self.failure.done():
             reasons.append(f"the server failed and will end: {self.failure.result()}")
         return reasons
@@ -368,22 +535,36 @@ class App:
             header_timeout_s=limits.header_timeout,
             body_bytes=limits.body_bytes,
             body_timeout_s=limits.body_timeout,
+            write_timeout_s=limits.write_timeout,
             websocket_message_bytes=limits.websocket_message_bytes,
             viewer_timeout_s=limits.viewer_send_deadline,
         )
-        return Server(uvicorn_config(self.asgi(), host=server.host, port=server.port, limits=bounds))
+        return Server(
+            uvicorn_config(
+                self.asgi(),
+                direct=self._direct,
+                host=server.host,
+                port=server.port,
+                limits=bounds,
+                on_refused=lambda: self.engine.intake.refuse(HTTP),
+            )
+        )
 
     async def stop(self) -> None:
         """Refuse new events, finish what is under way, commit it, and leave."""
+        await asyncio.gather(*(source.stop() for source in self.sources))
         self.engine.intake.draining = True
         self.hub.announce("draining", {"retry_ms": 1000})
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.stop(5.0)
+        await self._socket_source.answered(LAST_ANSWERS_S)
+        await self._verifying.stop()
+        failed = self.failure is not None and self.failure.done()
+        await self._server.stop(LAST_REQUESTS_FAILED_S if failed else LAST_REQUESTS_S)
         if self._options.store_url() != IN_MEMORY:
             (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
-        await self._open.stop()
+        await self._open.stop(STOP_S)
 
     def raise_failure(self) -> None:
         """Raise what made the server stop by itself, if anything did."""
@@ -392,6 +573,27 @@ class App:
             raise ServerFailed(
                 f"the server had to end: {error}; what was not committed is in the journal"
             ) from error
+
+
+def rules_of(options: Options, now_us: int) -> Rules:
+    """Give by what rules stored data is verified."""
+    return Rules(
+        metrics=metrics_of(options),
+        latency=LATENCY,
+        mapping=mapping_of(options),
+        raw_retention_s=float(options.store.raw_retention),
+        now_us=now_us,
+    )
+
+
+def verify_folder(options: Options) -> Report:
+    """Verify a data folder whose lock the caller holds; blocks. Changes nothing. Raises StoreError, JournalError."""
+    audit = open_audit(options.store_url(), memory_limit_bytes=options.store.memory_limit)
+    with closing(audit):
+        folder, journals = options.journal_folder(), {}
+        if folder.is_dir():
+            journals[SHARD] = FolderReading(folder, instance=_instance(Path(options.data)), shard=SHARD)
+        return verify(audit, rules_of(options, time.time_ns() // 1000), journals=journals)
 
 
 def table_csv(table: Table) -> str:

@@ -7,9 +7,10 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -22,16 +23,30 @@ from rich.table import Table as RichTable
 from streamgauge import app as application
 from streamgauge import config, demo, logs
 from streamgauge import replay as replaying
-from streamgauge.errors import InternalError, OptionError, ServerFailed, StoreError, StreamgaugeError
+from streamgauge.commands.dead_letters import Letters, RemoteLetters, StoredLetters
+from streamgauge.commands.dead_letters import register as register_dead_letters
+from streamgauge.commands.verify import register as register_verify
+from streamgauge.errors import (
+    InternalError,
+    JournalError,
+    OptionError,
+    ServerFailed,
+    StoreError,
+    StreamgaugeError,
+)
 from streamgauge.event import FieldMapping
 from streamgauge.event_files import bytes_of
 from streamgauge.journals.lock import lock_folder
 from streamgauge.options import Options
 from streamgauge.remote import INSTANCE_FILE, Remote
+from streamgauge.sources.registry import check_sources
 from streamgauge.store import Table
 from streamgauge.stores.registry import open_store
+from streamgauge.verify import Report
 from streamgauge.version import __version__
 from streamgauge.web.sql import check_select
+from streamgauge.web.verify import PATH as VERIFY_PATH
+from streamgauge.web.verify import WITHIN_S
 
 P = ParamSpec("P")
 cli = typer.Typer(
@@ -45,6 +60,8 @@ cli = typer.Typer(
 console = Console()
 DEFAULT_URL = "http://localhost:4000"
 FAILED = 70  # EX_SOFTWARE: a supervisor should start it again
+FAILED_WITHIN_S = 4.5
+START_S = 5.0  # that a start which is to end gets to come to its end
 
 
 def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
@@ -118,10 +135,14 @@ def serve(
     port: Port = None,
     data: Data = None,
     insecure: Insecure = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Go on though the store is lost, with what the journal still has."),
+    ] = False,
 ) -> None:
     """Start a server. It starts empty and keeps what it is sent in its data folder."""
     options = _load(config_file, _listening(host, port, insecure=insecure) | {"data": data})
-    _run(_serve(options, demo_name=None))
+    _run(_serve(options, demo_name=None, rebuild=rebuild))
 
 
 @cli.command("demo", epilog="Example: streamgauge demo --port 4000")
@@ -149,16 +170,25 @@ def _load(file: Path | None, overrides: Mapping[str, object]) -> Options:
     """Read and check the configuration, its expressions too, and name the file where something is wrong."""
     options = config.load(file, overrides)
     try:
-        application.metrics_of(options)
-        if options.transform.keep is not None:
-            application.parse_expression(options.transform.keep, "transform.keep")
+        application.check(options)
     except OptionError as exc:
         raise OptionError(f"{file}: {exc.path}", exc.problem, exc.fix) from exc
     return options
 
 
+def _allow_open_files() -> None:
+    """Raise the limit on open files as far as the system lets us: every viewer and every sender has one."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415  not there on Windows
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # macOS says "infinite" and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _run(main: Coroutine[Any, Any, None]) -> None:
     logs.configure()
+    _allow_open_files()
     gc.freeze()  # what is loaded now stays; collections look at less
     gc.set_threshold(50_000, 20, 50)
     sys.setswitchinterval(
@@ -179,15 +209,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options, *, demo_name: str | None) -> None:
-    server = application.App(options, demo=demo_name)
+async def _serve(options: Options, *, demo_name: str | None, rebuild: bool = False) -> None:
+    server = application.App(options, demo=demo_name, rebuild=rebuild)
     stopping = _stopped_by_signals()
     with _usable_folder(options.data):
-        running = await server.start()
+        running = await _start(server, stopping)
+    if running is None:
+        return
     if not stopping.is_set():
         _greet(options, running, demo_name)
     if server.failure is not None:
-        server.failure.add_done_callback(lambda _: stopping.set())
+        server.failure.add_done_callback(lambda _: _end_soon(stopping))
     made_up = asyncio.create_task(_make_up_events(server)) if demo_name else None
     if made_up is not None:
         made_up.add_done_callback(lambda _: stopping.set())
@@ -195,11 +227,38 @@ async def _serve(options: Options, *, demo_name: str | None) -> None:
     if made_up is not None:
         made_up.cancel()
     try:
-        await server.stop()
-        server.raise_failure()
+        try:
+            await server.stop()
+        except (JournalError, StoreError) as exc:
+            raise ServerFailed(f"the server could not end in good order: {exc}") from exc
+        finally:
+            server.raise_failure()
     finally:
         if made_up is not None:
             await _ended(made_up)
+
+
+async def _start(server: application.App, stopping: asyncio.Event) -> application.Running | None:
+    """Start the server; None where it was told to stop meanwhile and would not come to the end of it."""
+    starting, told = asyncio.create_task(server.start()), asyncio.create_task(stopping.wait())
+    await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not starting.done():
+        server.begin_stop()
+        await asyncio.wait([starting], timeout=START_S)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+            return None
+    return await starting
+
+
+def _end_soon(stopping: asyncio.Event) -> None:
+    """End after a failure, in good order if that is possible and without it otherwise: the journal has everything."""
+    stopping.set()
+    last = threading.Timer(FAILED_WITHIN_S, os._exit, (FAILED,))
+    last.daemon = True
+    last.start()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -302,8 +361,10 @@ def _tell(outcome: replaying.Outcome, url: str) -> None:
         print("there are no events in it; nothing was sent")
         return
     span = replaying.describe_range(outcome)
+    again = f", {outcome.duplicates:,} had come before" if outcome.duplicates else ""
     print(
-        f"{outcome.accepted:,} events accepted, {outcome.rejected:,} rejected" + (f"; {span}" if span else "")
+        f"{outcome.accepted:,} events accepted, {outcome.rejected:,} rejected{again}"
+        + (f"; {span}" if span else "")
     )
     for problem in outcome.errors:
         print(f"  {problem}")
@@ -345,6 +406,50 @@ def _query_folder(sql: str, options: Options) -> Table:
             return _query_store(sql, options)
 
 
+@contextmanager
+def _letters(url: str | None, data: str | None, config_file: Path | None) -> Iterator[Letters]:
+    """Give the dead letters of a server, or of a folder that no server owns."""
+    options = config.load(config_file, {"data": data})
+    folder = Path(options.data)
+    with _usable_folder(options.data):
+        remote = Remote(url) if url else Remote.owner_of(folder)
+        if remote is not None:
+            yield RemoteLetters(remote)
+            return
+        if not (folder / INSTANCE_FILE).exists():
+            raise StreamgaugeError(
+                f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
+            )
+        with lock_folder(folder):
+            store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
+            try:
+                yield StoredLetters(store)
+            finally:
+                store.close()
+
+
+register_dead_letters(cli, _letters, _plain_errors)
+
+
+def _verified(url: str | None, data: str | None, config_file: Path | None) -> Report:
+    """Verify what a server holds, or a folder that no server owns."""
+    options = _load(config_file, {"data": data})
+    folder = Path(options.data)
+    with _usable_folder(options.data):
+        remote = Remote(url) if url else Remote.owner_of(folder)
+        if remote is not None:
+            return remote.call("POST", VERIFY_PATH, Report, {}, timeout_s=2 * WITHIN_S)
+        if not (folder / INSTANCE_FILE).exists():
+            raise StreamgaugeError(
+                f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
+            )
+        with lock_folder(folder):
+            return application.verify_folder(options)
+
+
+register_verify(cli, _verified, _plain_errors)
+
+
 def _query_store(sql: str, options: Options) -> Table:
     store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
     try:
@@ -373,6 +478,7 @@ def check(
     """Check a configuration, expressions included, without starting anything."""
     options = _load(config_file, {})
     own = [metric for metric in application.metrics_of(options).values() if not metric.built_in]
+    check_sources(options.source, mapping=application.mapping_of(options))
     print(f"{config_file}: good; {len(own)} metric{'' if len(own) == 1 else 's'} of its own")
     for metric in own:
         by = f" by {', '.join(metric.by)}" if metric.by else ""

@@ -62,6 +62,61 @@ class MetricPartials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenIds:
+    """Ids that counted for the first time, in columns: of events, or of whole requests.
+
+    hashes: 16 bytes each, one behind the other (`identity.hash_of`). at_us, seq: int64[n], when and in which append.
+    bodies: 16 bytes each, of the requests' bodies, and answers: what became of their events, as JSON; both are empty
+    where these are ids of events.
+    """
+
+    scope: str
+    hashes: Frame
+    at_us: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    bodies: Frame = b""
+    answers: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeadLetterName:
+    """The name of an event that was set aside: where it stands in the journal."""
+
+    shard: str
+    seq: int
+    index: int
+
+    @property
+    def id(self) -> str:
+        """The id under which it is replayed, in the scope `identity.DEAD_LETTERS`."""
+        return f"dlq:{self.shard}:{self.seq}:{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that could not be handled, with why. Times in microseconds.
+
+    seq, index: its name within the shard. at_us: when it was set aside. received_us: when it arrived.
+    stage, reason, traceback: where and why it failed. mapping: which fields played which parts (JSON of the
+    `FieldMapping`), "" for the default. payload: the event as it was journaled, without its newline.
+    """
+
+    seq: int
+    index: int
+    at_us: int
+    received_us: int
+    source: str
+    stage: str
+    reason: str
+    traceback: str = ""
+    mapping: str = ""
+    payload: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpochCommit:
     """One epoch of one shard, to be committed whole. `previous_seq` fences: the store must stand just there."""
 
@@ -74,12 +129,25 @@ class EpochCommit:
     ledger: Mapping[str, Mapping[str, int]]
     metrics: Sequence[MetricPartials] = ()
     raw: Sequence[RawRows] = field(default=())
+    seen: Sequence[SeenIds] = ()
+    dead_letters: Sequence[DeadLetter] = ()
 
 
-VERSION: Final = 1
+VERSION: Final = 2
 _TYPES: Final[Mapping[str, Any]] = {
     kind.__name__: kind
-    for kind in (EpochCommit, MetricPartials, RawRows, Texts, Partials, Coded, Numbers, Cells)
+    for kind in (
+        EpochCommit,
+        MetricPartials,
+        RawRows,
+        Texts,
+        Partials,
+        Coded,
+        Numbers,
+        Cells,
+        SeenIds,
+        DeadLetter,
+    )
 }
 
 

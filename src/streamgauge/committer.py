@@ -7,18 +7,20 @@ The store works in a thread of its own. While it is busy, or slow, epochs go on 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
+from streamgauge.claims import join_seen
 from streamgauge.commit import EpochCommit, MetricPartials, RawRows, encode_commit
 from streamgauge.distribution import Distribution
 from streamgauge.epoch import Contribution, Epoch, EpochBook
-from streamgauge.errors import StoreError
+from streamgauge.errors import JournalError, StoreError, StoreInvalid
 from streamgauge.journal import Journal
 from streamgauge.ledger import Ledger
 from streamgauge.metric import Metric
@@ -34,25 +36,32 @@ MOST_OPEN_EPOCHS: Final = 16
 MOST_OPEN_ROWS: Final = 100_000  # of partials in one epoch; then it is closed early
 MOST_RAW_BYTES: Final = 128 * 2**20  # of raw events that wait for the store
 EPOCH_RAW_BYTES: Final = 48 * 2**20  # of raw events in one epoch; then it is closed early
-RETRY_S: Final = (0.1, 0.5, 2.0)
-CHECKPOINT_S: Final = 30.0
+RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)  # and so on
 MAINTENANCE_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitterSettings:
-    """Whose epochs are committed, how often, and what is kept for how long."""
+    """Whose epochs are committed, how often, and what is kept for how long.
+
+    patience_s: how long a commit that fails is tried again before `failed` is told.
+    """
 
     shard: str
     incarnation: str
     interval_s: float
     retention: Retention
     metrics: Mapping[str, Metric]
+    checkpoint_s: float = 30.0
+    patience_s: float = 600.0
     joins_raw: Callable[[Sequence[RawRows]], list[RawRows]] = join_raw
 
 
 class Committer:
-    """Commits one shard's epochs in order. failed: called once when the store cannot be used any more."""
+    """Commits one shard's epochs in order. failed: called once when the store cannot be used any more.
+
+    trouble: why the store does not take what it is given at the moment; None while it does.
+    """
 
     def __init__(
         self,
@@ -71,7 +80,9 @@ class Committer:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._raw_bytes = 0
+        self._saved_changes = ledger.unsettled_changes
         self._stopping = False
+        self.trouble: str | None = None
         self.committed = asyncio.Condition()
         self.commit_seconds = 0.0
         self.durations = Distribution()
@@ -79,7 +90,7 @@ class Committer:
     def book_contribution(self, contribution: Contribution) -> None:
         """Book what batches add to their epoch, and look whether something is due."""
         self._book.add(contribution)
-        self._raw_bytes += sum(len(rows.event.data) for rows in contribution.raw)
+        self._raw_bytes += contribution.raw_bytes
         if contribution.epoch == self._book.open.number and self._is_large(self._book.open):
             self._book.close(time.monotonic())
         self._look()
@@ -104,19 +115,19 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until told to stop."""
-        checkpoint_at = time.monotonic() + CHECKPOINT_S
+        checkpoint_at = time.monotonic() + self._settings.checkpoint_s
         maintain_at = time.monotonic() + MAINTENANCE_S
         try:
             while not (self._stopping and self._idle()):
                 await self._next_turn()
                 await self._commit_ready()
                 if time.monotonic() >= checkpoint_at:
-                    await self.checkpoint()
-                    checkpoint_at = time.monotonic() + CHECKPOINT_S
+                    await self._unless_it_fails("checkpoint", self.checkpoint)
+                    checkpoint_at = time.monotonic() + self._settings.checkpoint_s
                 if time.monotonic() >= maintain_at:
-                    await self.maintain()
+                    await self._unless_it_fails("maintenance", self.maintain)
                     maintain_at = time.monotonic() + MAINTENANCE_S
-            await self.checkpoint()
+            await self._unless_it_fails("checkpoint", self.checkpoint)
         # also a bug of ours: nothing may go on being accepted that is never committed
         except Exception as exc:
             log.exception("the store failed; what is not committed is in the journal")
@@ -125,13 +136,18 @@ class Committer:
             self._thread.shutdown(wait=False)
 
     def _idle(self) -> bool:
-        return len(self._book) == 1 and self._book.open.last_seq == self._book.open.previous_seq
+        empty = self._book.open.last_seq == self._book.open.previous_seq
+        return len(self._book) == 1 and empty and not self._only_ledger_changed()
+
+    def _only_ledger_changed(self) -> bool:
+        """Whether something was settled at the door, and no epoch is there that would bring it into the store."""
+        return len(self._book) == 1 and self._ledger.unsettled_changes != self._saved_changes
 
     async def _next_turn(self) -> None:
         """Wait for an epoch to become ready; close the open one when its time is up."""
         due = self._book.open.opened_at + self._settings.interval_s - time.monotonic()
         if due <= 0 or self._stopping:
-            self._book.close(time.monotonic())
+            self._book.close(time.monotonic(), empty=self._only_ledger_changed())
             due = self._settings.interval_s
         if self._book.ready() is not None:
             return
@@ -148,7 +164,7 @@ class Committer:
             await self._commit(epoch)
             self.durations.observe(time.perf_counter() - started)
             self.commit_seconds += time.perf_counter() - started
-            self._raw_bytes -= sum(len(rows.event.data) for rows in epoch.raw)
+            self._raw_bytes -= epoch.raw_bytes
             self._ledger.settle(epoch.settled)
             self._book.mark_committed(epoch.number)
             if self.has_room():
@@ -160,17 +176,23 @@ class Committer:
 
     async def _commit(self, epoch: Epoch) -> None:
         """Commit one epoch; a commit that failed is safe to repeat, since a stored epoch changes nothing."""
-        ledger = self._ledger.after(epoch.settled)
+        ledger, changes = self._ledger.after(epoch.settled), self._ledger.unsettled_changes
         at_us = self._now_us()
-        for wait in (*RETRY_S, None):
+        give_up_at = time.monotonic() + self._settings.patience_s
+        for wait in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):
             try:
                 await self._in_thread(self._store_epoch, epoch, ledger, at_us)
+            except StoreInvalid:
+                raise
             except StoreError as exc:
-                if wait is None:
+                self.trouble = str(exc)
+                if time.monotonic() >= give_up_at:
                     raise
                 log.warning("commit failed; it will be tried again", epoch=epoch.number, error=str(exc))
                 await asyncio.sleep(wait)
             else:
+                self.trouble = None
+                self._saved_changes = changes
                 return
 
     def _store_epoch(self, epoch: Epoch, ledger: Mapping[str, Mapping[str, int]], at_us: int) -> None:
@@ -194,8 +216,19 @@ class Committer:
             ledger=ledger,
             metrics=metrics,
             raw=settings.joins_raw(epoch.raw),
+            dead_letters=epoch.dead_letters,
+            seen=join_seen(epoch.seen),
         )
         self._store.commit(encode_commit(commit))
+
+    async def _unless_it_fails(self, what: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Do what can be done later as well: until then the journal keeps what it has."""
+        try:
+            await call()
+        except StoreInvalid:
+            raise
+        except (StoreError, JournalError) as exc:
+            log.warning("the store's upkeep failed; it will be tried again", step=what, error=str(exc))
 
     async def checkpoint(self) -> None:
         """Let go of journal segments whose every append the store has proved to hold."""

@@ -25,10 +25,13 @@ from streamgauge.options import (
     EventOptions,
     MetricOptions,
     Options,
+    Secret,
     ServerOptions,
     Size,
+    SourceOptions,
     bare_type,
     default_text,
+    kinds_of,
     root_section,
     sections,
     what_is_allowed,
@@ -36,6 +39,7 @@ from streamgauge.options import (
 )
 
 RESERVED_METRICS = ("events", "latency")
+RESERVED_SOURCES = ("http", "websocket", "python", "replay", "demo", "dead_letters", "rule")
 
 _MOST_FILE_BYTES = 2**20
 _MOST_SHOWN = 60
@@ -179,7 +183,7 @@ def _checked(values: dict[str, Any], origin: _Origin) -> Options:
 
 
 def _from_text(kind: type, value: object) -> object:
-    """Build a Duration or a Size from what TOML gave."""
+    """Build a Duration, a Size or a Secret from what TOML gave."""
     if kind is Duration and not isinstance(value, str | Duration):
         raise ValueError("a duration needs a unit")
     return kind(value)
@@ -191,7 +195,7 @@ def _places(
     """Give every value with its path, inner ones too; refuse names that the section does not have."""
     options = {option.encode_name: option for option in section.fields}
     for name in values:
-        if name not in options:
+        if name not in options and name != section.tag_field:
             _refuse_name(name, list(options), path, origin)
     for name, option in options.items():
         here = f"{path}.{name}".lstrip(".")
@@ -204,11 +208,33 @@ def _places(
 def _inside(path: str, place: _Place, origin: _Origin) -> Iterator[tuple[str, _Place]]:
     yield path, place
     bare, _ = bare_type(place.type)
-    if isinstance(bare, inspect.StructType) and isinstance(place.value, Mapping):
-        yield from _places(place.value, bare, path, origin)
+    if (kinds := kinds_of(bare)) and isinstance(place.value, Mapping):
+        yield from _places(place.value, _kind_wanted(kinds, place.value, path, origin), path, origin)
     elif isinstance(bare, inspect.VarTupleType) and isinstance(place.value, list | tuple):
         for index, item in enumerate(place.value):
             yield from _inside(f"{path}[{index}]", _Place(item, bare.item_type, ""), origin)
+    elif isinstance(bare, inspect.DictType) and isinstance(place.value, Mapping):
+        for name, item in place.value.items():
+            yield from _inside(f"{path}.{name}", _Place(item, bare.value_type, ""), origin)
+
+
+def _kind_wanted(
+    kinds: tuple[inspect.StructType, ...], values: Mapping[str, Any], path: str, origin: _Origin
+) -> inspect.StructType:
+    """Give the section that `kind` names, where a section has kinds."""
+    field = kinds[0].tag_field
+    if field is None:
+        return kinds[0]
+    named = {str(kind.tag): kind for kind in kinds}
+    allowed = ", ".join(f'"{name}"' for name in named)
+    if field not in values:
+        origin.refuse(f"{path}.{field}", "is missing", f"add {field} = ..., one of {allowed}")
+    wanted = values[field]
+    if not isinstance(wanted, str) or wanted not in named:
+        near = difflib.get_close_matches(str(wanted)[:_MOST_SHOWN].lower(), named, n=1)
+        fix = f'did you mean "{near[0]}"?' if near else "change it"
+        origin.refuse(f"{path}.{field}", f"expected one of {allowed}, got {_shown(wanted)}", fix)
+    return named[wanted]
 
 
 def _refuse_name(name: object, siblings: list[str], path: str, origin: _Origin) -> NoReturn:
@@ -233,16 +259,30 @@ def _refuse_name(name: object, siblings: list[str], path: str, origin: _Origin) 
 def _refuse_value(message: str, places: dict[str, _Place], origin: _Origin) -> NoReturn:
     """Say in our words what msgspec found, whose message ends with the path as in "... - at `$.server.port`"."""
     path = message.rpartition(" - at `$.")[2].removesuffix("`")
+    if path.endswith("[...]"):  # an entry of a table, which msgspec does not name
+        inner = path.removesuffix("[...]") + "."
+        wrong = (p for p, place in places.items() if p.startswith(inner) and not _is_text(place.value))
+        path = next(wrong, path)
     if path not in places:
         raise InternalError(f"no option at {path!r}, of which it was said: {message}")
     _refuse_place(path, places[path], origin)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def _refuse_place(path: str, place: _Place, origin: _Origin) -> NoReturn:
     kind, allowed = what_is_allowed(place.type)
     article = "" if kind in {"one of", "true or false"} else "an " if kind[0] in "aeio" else "a "
     expected = f"{article}{kind} {allowed}".strip()
-    origin.refuse(path, f"expected {expected}, got {_shown(place.value)}", _way_out(place))
+    found = "something else" if _is_secret(place.type) else _shown(place.value)
+    origin.refuse(path, f"expected {expected}, got {found}", _way_out(place))
+
+
+def _is_secret(option: inspect.Type) -> bool:
+    bare, _ = bare_type(option)
+    return isinstance(bare, inspect.CustomType) and bare.cls is Secret
 
 
 def _way_out(place: _Place) -> str:
@@ -256,7 +296,7 @@ def _way_out(place: _Place) -> str:
             return f'did you mean "{near[0]}"?'
     elif isinstance(bare, inspect.VarTupleType) and isinstance(place.value, Mapping):
         return "write the section's name in two pairs of brackets, [[...]]"
-    elif isinstance(bare, inspect.CustomType):
+    elif isinstance(bare, inspect.CustomType) and bare.cls is not Secret:
         hint = _unit_hint(bare.cls, place.value)
     return f"{hint}, or leave it out for the default {place.default}" if place.default else hint
 
@@ -293,7 +333,7 @@ def _shown(value: object) -> str:
 def _within(place: _Place) -> bool:
     """Tell whether a Duration or a Size keeps its limits; of other types msgspec has checked them."""
     bare, facts = bare_type(place.type)
-    if not isinstance(bare, inspect.CustomType):
+    if not isinstance(bare, inspect.CustomType) or bare.cls is Secret:
         return True
     kind = bare.cls
     return bool(kind(facts["least"]) <= kind(place.value) <= kind(facts["most"]))
@@ -304,6 +344,7 @@ def _conflicts(options: Options) -> Iterator[_Conflict]:
     yield from _out_of_order(options)
     yield from _open_to_others(options.server)
     yield from _shared_fields(options.events)
+    yield from _source_conflicts(options.source)
     yield from _metric_conflicts(options.metric)
 
 
@@ -364,6 +405,19 @@ def _shared_fields(events: EventOptions) -> Iterator[_Conflict]:
             problem = f"{_shown(field)} is also the field of events.{parts[field]}"
             yield _Conflict(f"events.{part}", problem, "give each part a field of its own")
         parts[field] = part
+
+
+def _source_conflicts(sources: tuple[SourceOptions, ...]) -> Iterator[_Conflict]:
+    seen: dict[str, int] = {}
+    for index, source in enumerate(sources):
+        path = f"source[{index}]"
+        if source.name in RESERVED_SOURCES:
+            problem = f"`{source.name}` is the name of events that come in another way"
+            yield _Conflict(f"{path}.name", problem, f'choose another name, such as "my_{source.name}"')
+        if source.name in seen:
+            problem = f"`{source.name}` is also the name of source[{seen[source.name]}]"
+            yield _Conflict(f"{path}.name", problem, "give each source a name of its own, name = ...")
+        seen[source.name] = index
 
 
 def _metric_conflicts(metrics: tuple[MetricOptions, ...]) -> Iterator[_Conflict]:

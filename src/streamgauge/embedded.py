@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from streamgauge import app, config, logs
 from streamgauge.engine import Engine
-from streamgauge.errors import QueryTimeout, Saturated, StreamgaugeError
+from streamgauge.errors import OptionError, QueryTimeout, Saturated, StreamgaugeError
 from streamgauge.intake import Receipt
 from streamgauge.metrics.query import ask
 from streamgauge.web.api import metric_body
@@ -48,6 +48,10 @@ class Streamgauge:
     ) -> None:
         logs.configure()
         self._options = config.from_mapping(_with_defaults(dict(options or {}), data))
+        if self._options.source:
+            raise OptionError(
+                "source", "inside a program nothing is fetched", "push events, or use `streamgauge serve`"
+            )
         self._mapping = app.mapping_of(self._options)
         self._pushed: list[Event] = []  # never replaced: another thread may be about to append
         self._room = 0  # where so many have been pushed, the next push has to look what is the matter

@@ -6,28 +6,35 @@ It knows nothing of HTTP or of the command line; the embedded library and the se
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
+from streamgauge.backlog import DrainRate, retry_after_s
+from streamgauge.claims import Claims
 from streamgauge.committer import Committer, CommitterSettings
+from streamgauge.dead_letters import SOURCE as REPLAYED
+from streamgauge.dead_letters import letters_of, letters_of_error
 from streamgauge.epoch import Contribution, EpochBook
 from streamgauge.errors import JournalError
-from streamgauge.event import EventBatch
+from streamgauge.event import EventBatch, FieldMapping
 from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import EventLimits
-from streamgauge.intake import Intake
+from streamgauge.identity import DEAD_LETTERS
+from streamgauge.incarnation import Incarnation, begin
+from streamgauge.intake import Intake, Receipt
 from streamgauge.journal import Control, Journal
 from streamgauge.ledger import Ledger
 from streamgauge.live.pulse import StageCount
 from streamgauge.metric import Metric, SeriesLimit
 from streamgauge.metrics.expression import Expression
+from streamgauge.once import MICROSECONDS, OnceIndex
 from streamgauge.partials import Partials
 from streamgauge.pipeline import StageFailed, Supervisor
 from streamgauge.reader import Reader
@@ -35,12 +42,18 @@ from streamgauge.stages.aggregator import Aggregator, AggregatorSettings
 from streamgauge.stages.producer import EventProducer
 from streamgauge.stages.transformer import Transformer
 from streamgauge.store import Position, Retention, Store
+from streamgauge.transform.change import Change
+from streamgauge.transform.derive import Derivation
+from streamgauge.transform.module import Failure
+from streamgauge.transform.program import Program
 
 log = structlog.get_logger()
 
 # moments at which appends were accepted, a quarter of a second apart: over half a minute
 ACCEPTED_KEPT: Final = 128
 ACCEPTED_EVERY_US: Final = 250_000
+
+CHANGED_DEMAND: Final = 4096  # events under way to a stage that changes them, a microsecond or more each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +76,13 @@ class EngineSettings:
     max_wait_s: float
     commit_interval_s: float
     patience_s: float
+    checkpoint_s: float = 30.0
+    store_patience_s: float = 600.0
+    remember_ids: int = 1_000_000
+    remember_requests: int = 100_000
+    remember_s: float = 86_400.0
+    derive: Mapping[str, Expression] = field(default_factory=dict)
+    program: Program | None = None
 
 
 class Engine:
@@ -94,10 +114,12 @@ class Engine:
         self.committer = Committer(
             CommitterSettings(
                 shard=settings.shard,
-                incarnation=uuid.uuid4().hex,
+                incarnation=self._life().text,
                 interval_s=settings.commit_interval_s,
                 retention=settings.retention,
                 metrics=settings.metrics,
+                checkpoint_s=settings.checkpoint_s,
+                patience_s=settings.store_patience_s,
             ),
             book=self.book,
             store=store,
@@ -109,22 +131,45 @@ class Engine:
         self.series_limits = {
             name: SeriesLimit(metric.max_series) for name, metric in settings.metrics.items()
         }
+        self._decoder = EventDecoder(self._fields(), settings.limits)
+        self.claims = Claims(
+            OnceIndex(
+                most_ids=settings.remember_ids,
+                most_requests=settings.remember_requests,
+                horizon_s=int(settings.remember_s),
+            )
+        )
         self._build_stages()
         self.reader = Reader(store=store, book=self.book, metrics=settings.metrics, settle=self.settle)
         self.intake = self._make_intake()
         self._accepted: deque[tuple[int, int]] = deque(maxlen=ACCEPTED_KEPT)
+        self._drained = DrainRate()
         self._commits: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._settled_events = 0
         self._settled = asyncio.Event()
         self.replaying = False
 
+    def _life(self) -> Incarnation:
+        settings = self.settings
+        return begin(
+            replayed_to=self.journal.last_seq,
+            raw_events=settings.raw_events,
+            rewritten=self._changes_events,
+            metrics={metric.name: metric.definition for metric in settings.metrics.values()},
+        )
+
     def _build_stages(self) -> None:
         settings = self.settings
         computed = [metric for metric in settings.metrics.values() if metric.name != settings.latency]
         self.producer = EventProducer(capacity=settings.buffer_events)
         self.transformers = [
-            Transformer(keep=settings.keep, filtered=self._filtered, failed=self._set_aside)
+            Transformer(
+                keep=settings.keep,
+                settled=self._settle_slice,
+                failed=self._set_aside,
+                change=self._make_change(),
+            )
             for _ in range(settings.transformers)
         ]
         self.aggregators = [
@@ -145,7 +190,10 @@ class Engine:
         ]
         most, least = settings.max_demand, settings.min_demand
         for transformer in self.transformers:
-            transformer.subscribe_to(self.producer, max_demand=most, min_demand=least)
+            if transformer.change is None:
+                transformer.subscribe_to(self.producer, max_demand=most, min_demand=least)
+            else:
+                transformer.subscribe_to(self.producer, max_demand=min(most, CHANGED_DEMAND))
             for aggregator in self.aggregators:
                 aggregator.subscribe_to(transformer, max_demand=most, min_demand=least)
         self.stages: list[EventProducer | Transformer | Aggregator] = [
@@ -155,12 +203,27 @@ class Engine:
         ]
         self.supervisor = Supervisor(self.stages)
 
+    def _fields(self) -> set[str]:
+        """Give the fields that have to be decoded: those that anything refers to."""
+        settings = self.settings
+        fields = {name for metric in settings.metrics.values() for name in metric.fields}
+        fields |= Derivation(settings.derive).fields
+        return fields if settings.keep is None else fields | settings.keep.fields
+
+    def _make_change(self) -> Change | None:
+        settings = self.settings
+        if not self._changes_events:
+            return None
+        derivation = Derivation(settings.derive) if settings.derive else None
+        return Change(program=settings.program, derivation=derivation, decoder=self._decoder)
+
+    @property
+    def _changes_events(self) -> bool:
+        return self.settings.program is not None or bool(self.settings.derive)
+
     def _make_intake(self) -> Intake:
-        fields = {field for metric in self.settings.metrics.values() for field in metric.fields}
-        if self.settings.keep is not None:
-            fields |= self.settings.keep.fields
         return Intake(
-            decoder=EventDecoder(fields, self.settings.limits),
+            decoder=self._decoder,
             journal=self.journal,
             book=self.book,
             producer=self.producer,
@@ -169,7 +232,9 @@ class Engine:
             has_room=self.has_room,
             room=self.room,
             patience_s=self.settings.patience_s,
-            keep_lines=self.settings.raw_events,
+            retry_after_s=self.retry_after_s,
+            keep_lines=self.settings.raw_events or self._changes_events,
+            claims=self.claims,
         )
 
     def _book(self, contribution: Contribution) -> None:
@@ -178,15 +243,18 @@ class Engine:
         self._settled.set()
         self.observe(contribution.partials)
 
-    def _filtered(self, batch: EventBatch, events: int) -> None:
-        settled = {batch.origin.source: {"filtered": events}}
-        self._book(Contribution(epoch=batch.epoch, settled=settled))
+    def _settle_slice(self, batch: EventBatch, left_out: int, failures: Sequence[Failure]) -> None:
+        """Book what a transformer leaves out of a slice, and what it failed on."""
+        letters = letters_of(batch, failures, stage="transform", at_us=self.now_us())
+        settled = {batch.origin.source: {"filtered": left_out, "dead_lettered": len(letters)}}
+        self._book(Contribution(epoch=batch.epoch, settled=settled, dead_letters=letters))
 
     def _set_aside(self, batch: EventBatch, error: Exception) -> None:
         first = int(batch.index[0])
         log.error("events set aside", seq=batch.seq, index=first, events=len(batch), exc_info=error)
+        letters = letters_of_error(batch, error, stage="transform", at_us=self.now_us())
         settled = {batch.origin.source: {"dead_lettered": len(batch)}}
-        self._book(Contribution(epoch=batch.epoch, settled=settled))
+        self._book(Contribution(epoch=batch.epoch, settled=settled, dead_letters=letters))
 
     def settle(self) -> None:
         """Count what the aggregators hold back for company."""
@@ -204,11 +272,31 @@ class Engine:
             await self.committer.room()
 
     async def start(self) -> None:
-        """Start the pipeline, and bring back from the journal what the store does not hold."""
+        """Start the pipeline, and bring back from the journal what the store does not hold.
+
+        Raises OptionError where the module that is to transform events cannot be used.
+        """
+        for change in self._changes():
+            await change.open()
         self.supervisor.start()
         self._commits = asyncio.create_task(self.committer.run(), name="committer")
         self._watch = asyncio.create_task(self._watch_pipeline(), name="pipeline watch")
+        await asyncio.get_running_loop().run_in_executor(None, self._remember)
         await self._replay()
+
+    def _remember(self) -> None:
+        """Take from the store which ids have counted; the journal has the rest."""
+        settings = self.settings
+        since_us = self.now_us() - int(settings.remember_s * MICROSECONDS)
+        most = settings.remember_ids + settings.remember_requests
+        self.claims.load(self.store.seen(settings.shard, since_us, most), most)
+
+    def transform_restarts(self) -> int:
+        """Count how often a process of the user's module had to be replaced."""
+        return sum(change.module.restarts for change in self._changes() if change.module is not None)
+
+    def _changes(self) -> list[Change]:
+        return [stage.change for stage in self.transformers if stage.change is not None]
 
     async def _watch_pipeline(self) -> None:
         try:
@@ -223,10 +311,13 @@ class Engine:
         loop = asyncio.get_running_loop()
         records = self.journal.replay(self.book.committed_seq)
         while (record := await loop.run_in_executor(None, next, records, None)) is not None:
+            if self.intake.draining:
+                log.info("stopped while replaying; the rest stays in the journal")
+                return
             if isinstance(record, Control):
                 self.book.admit(record.seq, 0)
                 continue
-            self.ledger.raise_rejected({k: v for k, v in record.entry.ledger.items() if isinstance(v, int)})
+            self.ledger.raise_at_the_door(record.entry.ledger)
             lost += await self.intake.replay(record)
             appends, events = appends + 1, events + record.entry.count
         self.replaying = False
@@ -234,6 +325,10 @@ class Engine:
             log.info("replayed from the journal", appends=appends, events=events)
         if lost:
             raise JournalError(f"{lost} events of the journal cannot be decoded any more")
+
+    async def accept_again(self, payload: bytes, mapping: FieldMapping, ids: Sequence[str]) -> Receipt:
+        """Accept dead letters again, under ids that count once for ever."""
+        return await self.intake.accept(payload, REPLAYED, mapping, scope=DEAD_LETTERS, ids=ids)
 
     def accepted_before(self, at_us: int) -> int:
         """Give the last append that was accepted before a time, or shortly after it."""
@@ -245,6 +340,20 @@ class Engine:
         now = self.now_us()
         if not self._accepted or now - self._accepted[-1][0] >= ACCEPTED_EVERY_US:
             self._accepted.append((now, self.journal.last_seq))
+            counts = self.ledger.total()
+            self._drained.note(time.monotonic(), counts.received - counts.pending)
+
+    def retry_after_s(self) -> float:
+        """Give when a sender that found no room should come back."""
+        spread = random.random()  # noqa: S311  keeps senders apart, not secrets
+        return retry_after_s(self.ledger.total().pending, self._drained.per_second, spread)
+
+    def check_ledger(self) -> None:
+        """Look whether the ledger's equation holds; a cheap look, for once a second."""
+        if self.ledger.check(sum(epoch.accepted for epoch in self.book.epochs())):
+            log.error(
+                "the ledger does not balance", events=self.ledger.imbalance, ledger=self.ledger.as_dict()
+            )
 
     async def caught_up(self, seq: int, timeout_s: float) -> bool:
         """Wait until the store holds every append up to `seq`."""
@@ -266,18 +375,26 @@ class Engine:
         return True
 
     async def stop(self, timeout_s: float = 25.0) -> None:
-        """Take in no more, finish what is under way, commit it, and close journal and store."""
+        """Take in no more, finish what is under way, commit it, and close journal and store.
+
+        What takes longer than `timeout_s` stays in the journal for the next start.
+        """
+        give_up_at = time.monotonic() + timeout_s
         self.intake.draining = True
         await self.intake.written()
         self.producer.finish()
         if self._watch is not None:
-            await asyncio.wait([self._watch], timeout=timeout_s)
+            await asyncio.wait([self._watch], timeout=timeout_s / 2)
             await self._end_pipeline()
+        for change in self._changes():
+            await change.close()
         if self._commits is not None:
-            await self._end_commits(self._commits, timeout_s)
-        await self.journal.close()
-        self.reader.close()
-        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
+            await self._end_commits(self._commits, max(0.0, give_up_at - time.monotonic()))
+        try:
+            await self.journal.close()
+        finally:
+            self.reader.close()
+            await asyncio.get_running_loop().run_in_executor(None, self.store.close)
 
     async def _end_pipeline(self) -> None:
         if not self.supervisor.finished:

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamgauge.commit import RawRows
+from streamgauge.commit import DeadLetter, RawRows, SeenIds
 from streamgauge.errors import InternalError
 from streamgauge.partials import Partials, merge
 
+LETTER_BYTES = 512  # of memory for a dead letter, besides its event and its traceback
 MERGE_AT = 16  # parts of one metric that are kept apart before they are merged into one
 
 
@@ -26,11 +27,18 @@ class Contribution:
     settled: Mapping[str, Mapping[str, int]]  # by source: {"stored": n, "filtered": m}
     partials: Mapping[str, Partials] = field(default_factory=dict)
     raw: Sequence[RawRows] = ()
+    dead_letters: Sequence[DeadLetter] = ()
 
     @property
     def events(self) -> int:
         """How many events it settles."""
         return sum(sum(counts.values()) for counts in self.settled.values())
+
+    @property
+    def raw_bytes(self) -> int:
+        """The size of the events that the store is to keep as they are."""
+        letters = sum(len(one.payload) + len(one.traceback) + LETTER_BYTES for one in self.dead_letters)
+        return letters + sum(len(rows.event.data) for rows in self.raw)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +56,9 @@ class Epoch:
     partials: dict[str, list[Partials]] = field(default_factory=dict)
     fresh: dict[str, int] = field(default_factory=dict)  # how many parts, at the end, were never merged
     raw: list[RawRows] = field(default_factory=list)
-    raw_bytes: int = 0
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    seen: list[SeenIds] = field(default_factory=list)
+    raw_bytes: int = 0  # of events as they are kept, dead letters among them
 
     @property
     def complete(self) -> bool:
@@ -71,7 +81,8 @@ class Epoch:
             self.partials.setdefault(name, []).append(partials)
             self.fresh[name] = self.fresh.get(name, 0) + 1
         self.raw.extend(contribution.raw)
-        self.raw_bytes += sum(len(rows.event.data) for rows in contribution.raw)
+        self.dead_letters.extend(contribution.dead_letters)
+        self.raw_bytes += contribution.raw_bytes
 
     def compact(self) -> None:
         """Merge the parts of each metric where there are many.
@@ -129,13 +140,17 @@ class EpochBook:
         """Give every epoch that is not committed yet, oldest first."""
         return tuple(self._epochs)
 
-    def admit(self, seq: int, events: int) -> int:
-        """Take an append into the open epoch; give the epoch's number. Appends come in order."""
+    def admit(self, seq: int, events: int, seen: Sequence[SeenIds] = ()) -> int:
+        """Take an append, with the ids that it brought, into the open epoch; give the epoch's number.
+
+        Appends come in order.
+        """
         epoch = self.open
         if seq <= epoch.last_seq:
             raise InternalError(f"append {seq} follows append {epoch.last_seq}")
         epoch.last_seq = seq
         epoch.accepted += events
+        epoch.seen.extend(seen)
         return epoch.number
 
     def add(self, contribution: Contribution) -> None:
@@ -152,10 +167,10 @@ class EpochBook:
         epoch.add(contribution)
         epoch.compact()
 
-    def close(self, now: float) -> None:
-        """Close the open epoch, if anything is in it, and open the next."""
+    def close(self, now: float, *, empty: bool = False) -> None:
+        """Close the open epoch, if anything is in it, and open the next. empty: also where nothing is."""
         epoch = self.open
-        if epoch.last_seq > epoch.previous_seq:
+        if empty or epoch.last_seq > epoch.previous_seq:
             epoch.closed = True
             self._open(epoch.number + 1, epoch.last_seq, now)
 
@@ -174,6 +189,8 @@ class EpochBook:
         self._epochs.popleft()
         self.committed, self.committed_seq = epoch.number, epoch.last_seq
         epoch.raw.clear()
+        epoch.dead_letters.clear()
+        epoch.seen.clear()
         if self._readers:
             self._kept.append(epoch)
 

@@ -8,13 +8,17 @@ An error carries fields and makes its message from them, so that callers never p
         DecodeError             a payload as a whole cannot be read (answered 400)
             TooLarge            a limit on size was exceeded (413)
             UnsupportedEncoding an encoding that we do not speak (415)
+            IdempotencyKeyReused a key came before with another body (422)
         QueryError              a question that cannot be answered as put (400)
             UnknownMetric       no metric of that name (404)
             QueryTimeout        it took longer than its limit (503)
         Saturated               no room now; try again after a while (503)
             StorageFull         no room on the disk (503)
+            Draining            the server is shutting down (503)
         DataFolderInUse         another process owns the data folder
         StoreError              the store failed
+            StoreInvalid        this process cannot use it any more; the next one can
+        StoreBehind             the store lacks what the journal no longer has
         JournalError            the journal failed
             JournalDamaged      a journal file does not hold what it should
         StageFailed             a stage failed more often than its supervisor allows
@@ -52,6 +56,18 @@ class DecodeError(StreamgaugeError, ValueError):
         if code is not None:
             self.code = code
         super().__init__(problem)
+
+
+class IdempotencyKeyReused(DecodeError):
+    """An `Idempotency-Key` that another request has used, with another body."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Idempotency-Key: it came before with another body; give every request a key of its own, and repeat a"
+            " request exactly as it was"
+        )
 
 
 class TooLarge(DecodeError):
@@ -104,6 +120,15 @@ class StorageFull(Saturated):
     code = "storage_full"
 
 
+class Draining(Saturated):
+    """The server is shutting down; the next one takes events again."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down", 5.0)
+
+
 class DataFolderInUse(StreamgaugeError):
     """Another process owns the data folder."""
 
@@ -116,6 +141,22 @@ class DataFolderInUse(StreamgaugeError):
 
 class StoreError(StreamgaugeError):
     """The store failed; what was not committed is still in the journal."""
+
+
+class StoreInvalid(StoreError):
+    """The store cannot be used by this process any more; started again, it goes on from the journal."""
+
+
+class StoreBehind(StreamgaugeError):
+    """The store is missing, or older than what the journal still reaches back to."""
+
+    def __init__(self, store: str, stored_seq: int, first_seq: int) -> None:
+        self.store, self.stored_seq, self.first_seq = store, stored_seq, first_seq
+        found = f"it ends at append {stored_seq}" if stored_seq else "there is nothing in it, or it is missing"
+        super().__init__(
+            f"{store}: {found}, but the journal begins at append {first_seq}; restore it from a backup,"
+            " or start with --rebuild to go on with what the journal still has"
+        )
 
 
 class JournalError(StreamgaugeError):

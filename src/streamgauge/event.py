@@ -74,6 +74,10 @@ class Lines(NamedTuple):
         """Give one event as it was journaled."""
         return self.payload[self.starts[index] : self.ends[index]]
 
+    def select(self, wanted: Selection) -> Lines:
+        """Give some of the lines, of the same payload."""
+        return Lines(self.payload, self.starts[wanted], self.ends[wanted])
+
 
 @dataclass(slots=True, kw_only=True)
 class EventBatch:
@@ -96,8 +100,10 @@ class EventBatch:
     seq: int = 0
     epoch: int = 0
     parts: Sequence[EventBatch] = ()  # of which it was joined; their rows are its rows
+    accepted: Lines | None = None  # the events as they were accepted, where a transform has changed them
     _coded: dict[str, Coded] = field(default_factory=dict)
     _numbers: dict[str, Numbers] = field(default_factory=dict)
+    _identifiers: dict[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time_us)
@@ -116,11 +122,12 @@ class EventBatch:
             time_us=self.time_us[wanted],
             value=Numbers(self.value.values[wanted], self.value.valid[wanted]),
             index=self.index[wanted],
-            lines=lines and Lines(lines.payload, lines.starts[wanted], lines.ends[wanted]),
+            lines=lines and lines.select(wanted),
             rows=rows,
             getters=self.getters,
             seq=self.seq,
             epoch=self.epoch,
+            accepted=self.accepted and self.accepted.select(wanted),
         )
 
     @property
@@ -155,6 +162,17 @@ class EventBatch:
         found = [getter(row) for row in self._all_rows()]
         reserved = name in RESERVED or name in msgspec.structs.astuple(self.origin.mapping)
         return [MISSING if value is None else value for value in found] if reserved else found
+
+    def identifiers(self, name: str) -> list[Any]:
+        """Give the `user_id` or `event_id` of each event as it was decoded, and remember it.
+
+        The first to ask should be whoever has just decoded them, while they are in the processor's cache.
+        """
+        found = self._identifiers.get(name)
+        if found is None:
+            getter = self.getters[name]
+            found = self._identifiers[name] = list(map(getter, self._all_rows()))
+        return found
 
     def _all_rows(self) -> Sequence[Any]:
         return [row for part in self.parts for row in part.rows] if self.parts else self.rows

@@ -21,6 +21,7 @@ class Kind(NamedTuple):
 
     source: str
     mapping: FieldMapping
+    scope: str = ""
 
 
 class Waiting(NamedTuple, Generic[Answer]):

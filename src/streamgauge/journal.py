@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from streamgauge.errors import JournalError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -72,6 +74,16 @@ class Journal(Protocol):
     @property
     def size_bytes(self) -> int:
         """What the journal occupies on disk."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why entries are likely to be refused now; None where they are not."""
+        ...
+
+    @property
+    def failed(self) -> JournalError | None:
+        """Why nothing is accepted any more until the process is started again; None while all is well."""
         ...
 
     def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:

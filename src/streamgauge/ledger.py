@@ -3,7 +3,9 @@
     received = stored + filtered + duplicate + dead_lettered + rejected + pending
 
 `pending` is what is accepted and not committed yet. Requests refused unread are requests, not events, and are counted
-beside. All counts are cumulative and survive restarts: they travel with each epoch's commit.
+beside. All counts are cumulative and survive restarts: they travel with each epoch's commit, and what is settled at the
+door, before any epoch, with the headers of the journal too. A crash may forget the last second of what was rejected, or
+found to be a duplicate, at the door; never anything accepted.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 SETTLED = ("stored", "filtered", "duplicate", "dead_lettered")
+AT_THE_DOOR = ("rejected", "duplicate")  # settled without being accepted
+SAVED = (*SETTLED, "rejected", "requests_refused")
 
 
 class Counts(msgspec.Struct):
@@ -46,10 +50,11 @@ class Counts(msgspec.Struct):
 
 
 class Ledger:
-    """Counts by source."""
+    """Counts by source. imbalance: how many events the last look at the equation found too many or too few."""
 
     def __init__(self) -> None:
         self.sources: dict[str, Counts] = {}
+        self.imbalance = 0
 
     @property
     def changes(self) -> int:
@@ -71,21 +76,40 @@ class Ledger:
         """Start from what a commit recorded; what was pending then is received again by replay."""
         for source, counts in saved.items():
             row = self.of(source)
-            for name in (*SETTLED, "rejected", "requests_refused"):
+            for name in SAVED:
                 setattr(row, name, counts.get(name, 0))
             row.received = sum(getattr(row, name) for name in (*SETTLED, "rejected"))
 
-    def raise_rejected(self, seen: Mapping[str, int]) -> None:
-        """Take over a later count of rejected events, as a journal header carries it."""
-        for source, rejected in seen.items():
-            row = self.of(source)
-            more = max(0, rejected - row.rejected)
-            row.rejected += more
-            row.received += more
+    def at_the_door(self) -> dict[str, int | dict[str, int]]:
+        """Give what never became an append, as a journal header carries it: rejected events, and duplicates."""
+        return {
+            source: {"rejected": row.rejected, "duplicate": row.duplicate} if row.duplicate else row.rejected
+            for source, row in self.sources.items()
+            if row.rejected or row.duplicate
+        }
 
-    def rejected(self) -> dict[str, int]:
-        """Give the rejected events of each source that has any."""
-        return {source: row.rejected for source, row in self.sources.items() if row.rejected}
+    def raise_at_the_door(self, seen: Mapping[str, object]) -> None:
+        """Take over later counts of what never became an append."""
+        for source, counts in seen.items():
+            later = counts if isinstance(counts, Mapping) else {"rejected": counts}
+            row = self.of(source)
+            for name in AT_THE_DOOR:
+                number = later.get(name)
+                more = max(0, number - getattr(row, name)) if isinstance(number, int) else 0
+                setattr(row, name, getattr(row, name) + more)
+                row.received += more
+
+    @property
+    def unsettled_changes(self) -> int:
+        """A number that rises with what changes the ledger without any epoch: it has to be committed on its own."""
+        return sum(row.rejected + row.duplicate + row.requests_refused for row in self.sources.values())
+
+    def check(self, accepted: int) -> bool:
+        """Hold `pending` against what the open epochs took in; tell whether the equation has just ceased to hold."""
+        before = self.imbalance
+        below = sum(max(0, -row.pending) for row in self.sources.values())
+        self.imbalance = max(abs(self.total().pending - accepted), below)
+        return bool(self.imbalance) and not before
 
     def total(self) -> Counts:
         """Add up all sources."""
@@ -94,14 +118,13 @@ class Ledger:
     def as_dict(self) -> dict[str, object]:
         """Give the ledger as `/api/ledger` answers it."""
         by_source = {source: row.as_dict() for source, row in sorted(self.sources.items())}
-        return {**self.total().as_dict(), "sources": by_source}
+        return {**self.total().as_dict(), "imbalance": self.imbalance, "sources": by_source}
 
     def after(self, settled: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
         """Give what the ledger will be once an epoch that settles these has been committed."""
-        names = (*SETTLED, "rejected", "requests_refused")
-        saved = {source: {name: getattr(row, name) for name in names} for source, row in self.sources.items()}
+        saved = {source: {name: getattr(row, name) for name in SAVED} for source, row in self.sources.items()}
         for source, counts in settled.items():
-            row = saved.setdefault(source, dict.fromkeys(names, 0))
+            row = saved.setdefault(source, dict.fromkeys(SAVED, 0))
             for name, number in counts.items():
                 row[name] += number
         return saved

@@ -35,6 +35,21 @@ class Size(int):
         return super().__new__(cls, parse_size(value))
 
 
+class Secret(str):
+    """A password or the like: written into the file, or `"${NAME}"` for an environment variable; never shown."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: object) -> Self:
+        """Take text of at least one character, without NUL; ValueError for anything else."""
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError("expected text of at least one character")
+        return super().__new__(cls, value)
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 def _about(text: str, *, default: str = "") -> Meta:
     """Describe an option; `default` is shown where the declared one is None."""
     return Meta(description=text, extra={"default": default} if default else {})
@@ -66,6 +81,22 @@ Text = Annotated[str, _text("text", "of at least one character", r"\A[^\0]+\Z")]
 FolderPath = Annotated[str, _text("path", "written out, without ~", r"\A[^~\0][^\0]*\Z")]
 FieldName = Annotated[str, _text("field name", "of 1 to 128 characters", r"\A[^\0]{1,128}\Z")]
 StoreUrl = Annotated[str, _text("URL", "as in duckdb:///folder/file.duckdb", r"\A[a-z][a-z0-9+]*://[^\0]+\Z")]
+MqttUrl = Annotated[
+    str, _text("URL", "as in mqtt://host:1883 or mqtts://host", r"\Amqtts?://[^\0/?#\s]+/?\Z")
+]
+TopicFilter = Annotated[
+    str, _text("topic", "of 1 to 1024 characters, as in sensors/+/telemetry", r"\A[^\0]{1,1024}\Z")
+]
+LevelName = Annotated[str, _text("name", "of 1 to 64 characters, without / + and #", r"\A[^\0/+#]{1,64}\Z")]
+ClientId = Annotated[str, _text("name", "of 1 to 128 printable ASCII characters", r"\A[!-~]{1,128}\Z")]
+SourceName = Annotated[
+    str,
+    _text(
+        "name",
+        "of 1 to 64 characters a-z, 0-9, _ and -, beginning with a letter",
+        r"\A[a-z][a-z0-9_-]{0,63}\Z",
+    ),
+]
 MetricName = Annotated[
     str,
     _text(
@@ -94,6 +125,15 @@ class EventOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     user_id: Annotated[FieldName, _about("Whose event it is.")] = "user_id"
     value: Annotated[FieldName, _about("The number that it carries.")] = "value"
     max_ahead: Annotated[Duration, _span("0s", "1y", "Events further ahead are rejected.")] = Duration("10m")
+    remember_for: Annotated[
+        Duration, _span("1s", "1y", "How long an `event_id` or `Idempotency-Key` is remembered,")
+    ] = Duration("24h")
+    remember_ids: Annotated[
+        int, _count(2, 100_000_000, "and how many ids at most; about 40 bytes of memory each.")
+    ] = 1_000_000
+    remember_requests: Annotated[
+        int, _count(1, 10_000_000, "How many requests with an `Idempotency-Key` are remembered at most.")
+    ] = 100_000
 
 
 class ProducerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,8 +205,22 @@ class RetentionOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TransformOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to events before they are counted."""
+    """What happens to events before they are counted: first `module`, then `derive`, then `keep` (docs/transforms.md)."""
 
+    module: Annotated[
+        FolderPath | None,
+        _about("A Python file with `def transform(event)`, run in a process of its own.", default="none"),
+    ] = None
+    deadline: Annotated[
+        Duration, _span("10ms", "1h", "How long the module may take for a slice of events.")
+    ] = Duration("5s")
+    memory: Annotated[
+        Size, _span("64MiB", "1PiB", "The most memory (address space) of the module's process.")
+    ] = Size("1GiB")
+    derive: Annotated[
+        dict[str, Text],
+        Meta(max_length=64, description='SQL: new fields, `{ unit_price = "amount / quantity" }`.'),
+    ] = field(default_factory=dict)
     keep: Annotated[
         Text | None,
         _about("SQL: which events are kept; the rest are counted as filtered.", default="every event"),
@@ -182,9 +236,24 @@ class StoreOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     raw_events: Annotated[bool, _about("Keep every event as it came, for SQL.")] = True
     raw_retention: Annotated[Duration, _span("1m", "100y", "For how long, since arrival.")] = Duration("7d")
     retention: RetentionOptions = RetentionOptions()
+    dead_letter_retention: Annotated[
+        Duration, _span("1m", "100y", "How long events that could not be handled are kept;")
+    ] = Duration("30d")
+    dead_letters: Annotated[int, _count(1, 100_000_000, "how many at most,")] = 100_000
+    dead_letter_bytes: Annotated[
+        Size, _span("1MiB", "1PiB", "and how large all of them may be; the oldest leave first.")
+    ] = Size("1GiB")
     commit_interval: Annotated[Duration, _span("10ms", "1m", "How often events are committed.")] = Duration(
         "1s"
     )
+    checkpoint_interval: Annotated[
+        Duration,
+        _span("100ms", "1h", "How often the journal is relieved of what the database proves to hold."),
+    ] = Duration("30s")
+    patience: Annotated[
+        Duration,
+        _span("0s", "1d", "How long a commit that fails is tried again before the server ends with code 70."),
+    ] = Duration("10m")
     memory_limit: Annotated[Size, _span("64MiB", "1PiB", "The most memory for the database.")] = Size("1GiB")
 
 
@@ -205,6 +274,9 @@ class LimitOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         "10s"
     )
     body_timeout: Annotated[Duration, _span("10ms", "1h", "Until the body is complete.")] = Duration("60s")
+    write_timeout: Annotated[
+        Duration, _span("10ms", "1h", "A client that takes nothing of its answer for so long is cut off.")
+    ] = Duration("60s")
     websocket_message_bytes: Annotated[
         Size, _span("1B", "1GiB", "A WebSocket message; `new_events` may be as large as a body.")
     ] = Size("1MiB")
@@ -243,6 +315,60 @@ class MetricOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_series: Annotated[int, _count(1, 1_000_000, "Live groups; the rest count under `(other)`.")] = 10_000
 
 
+class MqttOptions(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="mqtt"
+):
+    """A subscription at an MQTT broker (docs/mqtt.md); one section for each."""
+
+    url: Annotated[MqttUrl, _about("The broker; `mqtts` for TLS. It may hold `user:password@`.")]
+    topics: Annotated[
+        tuple[TopicFilter, ...],
+        Meta(
+            min_length=1,
+            description="What to subscribe to; `{name}` stands for a level that becomes a field of the event.",
+        ),
+    ]
+    name: Annotated[SourceName, _about("What it is called in the ledger and on the page.")] = "mqtt"
+    qos: Annotated[int, _count(0, 2, "The most that is asked of the broker: 0, 1 or 2.")] = 1
+    group: Annotated[
+        LevelName | None, _about("Shares the messages with the others of this group.", default="no group")
+    ] = None
+    type_from: Annotated[
+        FieldName | None,
+        _about(
+            'Where the type comes from: `"topic"`, or the name of a field.', default="the field `events.type`"
+        ),
+    ] = None
+    client_id: Annotated[
+        ClientId | None,
+        _about("What the broker knows this server by.", default="made once for each data folder"),
+    ] = None
+    username: Annotated[
+        Text | None, _about("For the broker; `${NAME}` names an environment variable.", default="none")
+    ] = None
+    password: Annotated[
+        Secret | None, _about("For the broker; `${NAME}` names an environment variable.", default="none")
+    ] = None
+    ca_file: Annotated[
+        FolderPath | None, _about("Certificates that vouch for the broker.", default="the system's")
+    ] = None
+    protocol: Annotated[Literal["5", "3.1.1"], _about("The version of MQTT.")] = "5"
+    receive_maximum: Annotated[
+        int, _count(1, 65_535, "The most messages under way without acknowledgement (MQTT 5).")
+    ] = 500
+    message_bytes: Annotated[Size, _span("1B", "128MiB", "One message.")] = Size("1MiB")
+    session_expiry: Annotated[
+        Duration,
+        _span("0s", "100y", "How long the broker keeps messages for a server that is away (MQTT 5)."),
+    ] = Duration("7d")
+    keep_alive: Annotated[Duration, _span("1s", "1h", "A silent connection is checked this often.")] = (
+        Duration("30s")
+    )
+
+
+SourceOptions = MqttOptions  # a union of tagged structs once there is a second kind
+
+
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Outside any section, at the top of the file."""
 
@@ -256,6 +382,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitOptions = LimitOptions()
     live: LiveOptions = LiveOptions()
     query: QueryOptions = QueryOptions()
+    source: tuple[SourceOptions, ...] = ()
     metric: tuple[MetricOptions, ...] = ()
 
     def journal_folder(self) -> Path:
@@ -273,6 +400,8 @@ def written(value: object) -> str:
         return format_duration(value)
     if isinstance(value, Size):
         return format_size(value)
+    if isinstance(value, Secret):
+        return str(value)
     raise NotImplementedError(f"no option has the type {type(value).__name__}")
 
 
@@ -295,6 +424,8 @@ def what_is_allowed(option: inspect.Type) -> tuple[str, str]:
         case inspect.IntType(ge=least, le=most) | inspect.FloatType(ge=least, le=most):
             kind = "integer" if isinstance(bare, inspect.IntType) else "number"
             return kind, f"equal to {least}" if least == most else f"from {least} to {most}"
+        case inspect.CustomType(cls=kind_of) if kind_of is Secret:
+            return "text", "of at least one character"
         case inspect.CustomType(cls=kind_of):
             return kind_of.__name__.lower(), f"from {facts['least']} to {facts['most']}"
         case inspect.LiteralType(values=values):
@@ -302,6 +433,8 @@ def what_is_allowed(option: inspect.Type) -> tuple[str, str]:
         case inspect.VarTupleType(item_type=item, min_length=fewest, max_length=most):
             length = f"{fewest} or more" if fewest else f"{most} or fewer" if most else "any number"
             return "list", f"of {length}, each {' '.join(what_is_allowed(item))}"
+        case inspect.DictType(value_type=item, max_length=most):
+            return "table", f"of {most} or fewer, name = {' '.join(what_is_allowed(item))}"
         case inspect.BoolType():
             return "true or false", ""
         case inspect.StructType():
@@ -311,11 +444,14 @@ def what_is_allowed(option: inspect.Type) -> tuple[str, str]:
 
 def default_text(option: inspect.Field) -> str:
     """Write an option's default as the file would have it; empty when it has none and must be given."""
-    if option.default is NODEFAULT:
-        return ""
-    if option.default is None:
+    default = option.default
+    if default is NODEFAULT:
+        if option.default_factory is NODEFAULT:
+            return ""
+        default = option.default_factory()
+    if default is None:
         return bare_type(option.type)[1]["default"]
-    return f"`{json.dumps(to_builtins(option.default, enc_hook=written))}`"
+    return f"`{json.dumps(to_builtins(default, enc_hook=written))}`"
 
 
 def root_section() -> inspect.StructType:
@@ -324,13 +460,22 @@ def root_section() -> inspect.StructType:
 
 
 def sections(section: inspect.StructType, path: str = "") -> Iterator[tuple[str, inspect.StructType]]:
-    """Give each section with its path, in the order of declaration; the top of the file has the path ""."""
+    """Give each section with its path, in the order of declaration; the top of the file has the path "".
+
+    Where a section has kinds, all of them have its path.
+    """
     yield path, section
     for option in section.fields:
         inner, _ = bare_type(option.type)
         inner = inner.item_type if isinstance(inner, inspect.VarTupleType) else inner
-        if isinstance(inner, inspect.StructType):
-            yield from sections(inner, f"{path}.{option.encode_name}".lstrip("."))
+        for kind in kinds_of(inner):
+            yield from sections(kind, f"{path}.{option.encode_name}".lstrip("."))
+
+
+def kinds_of(option: inspect.Type) -> tuple[inspect.StructType, ...]:
+    """Give the sections that an option may be: one, or several that are told apart by `kind`; none for a value."""
+    choices = option.types if isinstance(option, inspect.UnionType) else (option,)
+    return tuple(choice for choice in choices if isinstance(choice, inspect.StructType))
 
 
 def options_table() -> str:
@@ -349,8 +494,14 @@ def _section_table(path: str, section: inspect.StructType) -> str:
             lines.append(f"| `{option.encode_name}` | {kind} | {default} | {allowed} | {text} |")
     if len(lines) == 2:
         return ""
-    heading = f"`[{'[metric]' if section.cls is MetricOptions else path}]`" if path else "Top of the file"
+    heading = _heading(path, section) if path else "Top of the file"
     return "\n".join(["", f"## {heading}", "", section.cls.__doc__ or "", "", *lines, ""])
+
+
+def _heading(path: str, section: inspect.StructType) -> str:
+    kind = f', `{section.tag_field} = "{section.tag}"`' if section.tag_field else ""
+    repeated = section.cls is MetricOptions or bool(kind)
+    return f"`[[{path}]]`{kind}" if repeated else f"`[{path}]`"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +13,8 @@ import msgspec
 from streamgauge.errors import DataFolderInUse, StreamgaugeError
 from streamgauge.journals.lock import lock_folder
 from streamgauge.store import Table
+
+T = TypeVar("T")
 
 ADDRESS_FILE: Final = "address"
 LOCK_FILE: Final = "lock"
@@ -92,11 +94,27 @@ class Remote:
             raise RemoteError(f"{self._address.url} is no Streamgauge server: {exc}") from exc
         raise RemoteError(f"{self._address.url} answered {status}: {detail_of(text)}")
 
-    def _post(self, path: str, body: object) -> tuple[int, bytes]:
-        connection = self._address.connect(TIMEOUT_S)
-        headers = {"Content-Type": "application/json"}
+    def call(
+        self, method: str, path: str, kind: type[T], body: object = None, *, timeout_s: float = TIMEOUT_S
+    ) -> T:
+        """Give what a path of the API answers, as `kind`. Raises RemoteError for anything but success."""
+        status, text = self._ask(method, path, body, timeout_s)
+        if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
+            raise RemoteError(f"{self._address.url} answered {status}: {detail_of(text)}")
         try:
-            connection.request("POST", self._address.path + path, msgspec.json.encode(body), headers)
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.DecodeError as exc:
+            raise RemoteError(f"{self._address.url} is no Streamgauge server: {exc}") from exc
+
+    def _post(self, path: str, body: object) -> tuple[int, bytes]:
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: object, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
+        connection = self._address.connect(timeout_s)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        content = None if body is None else msgspec.json.encode(body)
+        try:
+            connection.request(method, self._address.path + path, content, headers)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as exc:

@@ -66,6 +66,7 @@ class Outcome:
     sent: int = 0
     accepted: int = 0
     rejected: int = 0
+    duplicates: int = 0
     errors: list[str] = field(default_factory=list)
     first_us: int | None = None
     last_us: int | None = None
@@ -103,6 +104,7 @@ class _Refused(msgspec.Struct):
 class _Receipt(msgspec.Struct):
     accepted: int
     rejected: int = 0
+    duplicates: int = 0
     errors: list[_Refused] = []
 
 
@@ -149,7 +151,8 @@ def _send(sender: _Sender, body: _Body, outcome: Outcome, clock: Clock) -> None:
     outcome.sent += len(body.lines)
     outcome.accepted += receipt.accepted
     outcome.rejected += receipt.rejected
-    if not outcome.accepted and receipt.rejected:
+    outcome.duplicates += receipt.duplicates
+    if not outcome.accepted and not outcome.duplicates and receipt.rejected:
         raise ReplayError(_nothing_accepted(outcome, sender.mapping, body.lines[0]))
     if receipt.accepted:
         for place, at_us in enumerate(body.at_us):

@@ -6,8 +6,8 @@ the `Door`, waits for the receipt, and says in its protocol's words what became 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from streamgauge.event import FieldMapping
 
@@ -19,8 +19,16 @@ class Receipt(Protocol):
     rejected: int
 
     @property
-    def errors(self) -> Sequence[tuple[int, str]]:
+    def errors(self) -> list[tuple[int, str]]:
         """The reasons of those that were rejected."""
+
+    @property
+    def duplicates(self) -> int:
+        """How many good events were left out, because their ids had counted before."""
+
+    @property
+    def replayed(self) -> bool:
+        """Whether this is what an earlier request with the same key was answered."""
 
 
 class Door(Protocol):
@@ -31,3 +39,38 @@ class Door(Protocol):
 
     def refuse(self, source: str) -> None:
         """Count a request that was refused unread."""
+
+
+class OnceDoor(Door, Protocol):
+    """A door that takes a request whose sender may repeat it, and counts it once."""
+
+    async def accept_once(self, payload: bytes, source: str, mapping: FieldMapping, key: str) -> Receipt:
+        """Accept a payload as `accept` does, unless a request with this key was; then give its answer again.
+
+        Raises IdempotencyKeyReused where that one was another.
+        """
+
+
+class RejectingDoor(Door, Protocol):
+    """A door that also counts what a source could not read, for those whose senders cannot be told."""
+
+    def reject(self, source: str, problem: str) -> None:
+        """Count an event as received and rejected, and remember why."""
+
+
+class RunningSource(Protocol):
+    """A source that fetches its events itself; the server starts and stops it."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Begin, without waiting for others: what is not there yet is a problem, not a failure."""
+
+    async def stop(self) -> None:
+        """Finish what is here and tell its sender, within a few seconds; called before the server takes no more."""
+
+    def problems(self) -> list[str]:
+        """Say what is wrong now, each in a sentence that names the source; none when all is well."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Tell its kind, url (without a password), connected, last_ms, rate (events a second) and problems."""

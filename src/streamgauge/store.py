@@ -6,11 +6,12 @@ at a time; reads may run beside it, each in one snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streamgauge.commit import Frame
+from streamgauge.audit import Audit
+from streamgauge.commit import DeadLetter, DeadLetterName, Frame, SeenIds
 from streamgauge.partials import Partials
 
 
@@ -42,10 +43,34 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long what is kept, in seconds since arrival. tiers: (resolution, age up to which it is kept at that)."""
+    """How long what is kept, in seconds since arrival. tiers: (resolution, age up to which it is kept at that).
+
+    seen_s, seen_ids: how long, and how many of each shard, ids are kept that counted. dead_letters_s, dead_letters,
+    dead_letter_bytes: how long events that were set aside are kept, how many, and how large all of them may be; the
+    oldest leave first.
+    """
 
     raw_s: float
     tiers: Sequence[tuple[int, float]]
+    seen_s: float = 86_400.0
+    seen_ids: int = 1_000_000
+    dead_letters_s: float = 30 * 86_400.0
+    dead_letters: int = 100_000
+    dead_letter_bytes: int = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDeadLetter:
+    """An event that was set aside, as the store has it. state: "open", "replayed" or "discarded"."""
+
+    shard: str
+    letter: DeadLetter
+    state: str
+
+    @property
+    def name(self) -> DeadLetterName:
+        """What it is called."""
+        return DeadLetterName(self.shard, self.letter.seq, self.letter.index)
 
 
 class Store(Protocol):
@@ -58,7 +83,8 @@ class Store(Protocol):
         """Store one epoch whole (`commit.decode_commit` reads the frames), or nothing of it.
 
         An epoch that is stored already is accepted again and changes nothing. Raises StoreError where the shard does
-        not stand at the commit's `previous_seq`, and for any failure of the store.
+        not stand at the commit's `previous_seq`, and for any failure of the store; StoreInvalid where trying again is of
+        no use.
         """
 
     def read(
@@ -82,8 +108,37 @@ class Store(Protocol):
     def checkpoint(self) -> dict[str, int]:
         """Make everything durable without the store's own log, prove it, and give each shard's last append."""
 
+    def skip(self, shard: str, to_seq: int) -> None:
+        """Let a shard go on behind append `to_seq`; what lies between its position and that is lost."""
+
     def maintain(self, now_us: int, retention: Retention) -> int:
-        """Compact and expire; give how many rows that removed."""
+        """Compact and expire; give how many rows that removed. Raises StoreError; what was done till then stays."""
+
+    def seen(self, shard: str, since_us: int, most: int) -> Iterable[SeenIds]:
+        """Give the newest ids of a shard, at most `most` of them and none older than `since_us`, oldest first.
+
+        Those of replayed dead letters are all given, before the others, whatever their age and number.
+        """
+
+    def dead_letters(
+        self, limit: int, *, before: DeadLetterName | None = None, only_open: bool = True
+    ) -> list[KeptDeadLetter]:
+        """Give dead letters, the last appends first; `before`: the name of the last one given, to go on from.
+
+        A letter is open until it is discarded, or an event with its id has been committed in the scope of replays.
+        """
+
+    def dead_letter(self, name: DeadLetterName) -> KeptDeadLetter | None:
+        """Give one dead letter, whatever its state; None where there is none of that name."""
+
+    def discard_dead_letters(self, names: Sequence[DeadLetterName], at_us: int) -> int:
+        """Mark open letters as dealt with; give how many were open. Names of others change nothing."""
+
+    def open_dead_letters(self) -> int:
+        """Count the letters that are open."""
+
+    def audit(self) -> Audit:
+        """Give everything as it is at this moment, for a verification; to be closed after it, by the same thread."""
 
     def size_bytes(self) -> int:
         """Give how much room the store takes on disk."""

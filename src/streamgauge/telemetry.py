@@ -55,22 +55,34 @@ class ServerCollector(Collector):
         journal_bytes: Callable[[], int],
         notes: Mapping[str, SourceNote],
         answers: Mapping[str, Mapping[int, int]],
+        connected: Callable[[], Mapping[str, bool]] = dict,
+        refused: Callable[[], Mapping[str, int]] = dict,
         durations: Mapping[str, Callable[[], Iterable[Distribution]]],
+        once: Callable[[], Mapping[str, int]] = dict,
+        restarts: Callable[[], int] = lambda: 0,
         native: bool = False,
     ) -> None:
+        self._once, self._restarts = once, restarts
         self._notes, self._answers, self._durations, self._native = notes, answers, durations, native
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
         self._store_bytes, self._journal_bytes = store_bytes, journal_bytes
+        self._connected, self._refused = connected, refused
 
     def collect(self) -> Iterable[Metric]:
         """Give every metric."""
         yield InfoMetricFamily("streamgauge_build", "The version that runs.", {"version": self._version})
         yield from self._events()
         yield from self._sources()
+        yield from self._remembered()
         for name, distributions in self._durations.items():
             yield _histogram(name, DURATIONS[name], distributions(), native=self._native)
         yield from self._pipeline()
+        yield _counter(
+            "streamgauge_transform_restarts",
+            "Processes of the transform's module started after the first.",
+            self._restarts(),
+        )
         yield _gauge("streamgauge_store_bytes", "Room that the store takes on disk.", self._store_bytes())
         yield _gauge(
             "streamgauge_journal_bytes", "Room that the journal takes on disk.", self._journal_bytes()
@@ -113,6 +125,19 @@ class ServerCollector(Collector):
             for name in OUTCOMES:
                 outcome.add_metric([source, name], getattr(counts, name))
         yield from (received, outcome, pending, refused)
+        protocol = CounterMetricFamily(
+            "streamgauge_protocol_refusals",
+            "Requests refused before anything looked at what they ask for: headers too large, too late, not HTTP.",
+            labels=["code"],
+        )
+        for code, count in sorted(self._refused().items()):
+            protocol.add_metric([code], count)
+        yield protocol
+        yield _gauge(
+            "streamgauge_ledger_imbalance",
+            "Events by which the ledger's equation does not hold; anything but 0 is a bug.",
+            self._ledger.imbalance,
+        )
 
     def _sources(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
@@ -127,7 +152,20 @@ class ServerCollector(Collector):
         for source, note in self._notes.items():
             if note.watermark_us:
                 watermark.add_metric([source], note.watermark_us / 1e6)
-        yield from (requests, watermark)
+        connected = GaugeMetricFamily(
+            "streamgauge_source_connected", "Whether a source has its connection.", labels=["source"]
+        )
+        for source, whether in self._connected().items():
+            connected.add_metric([source], whether)
+        yield from (requests, watermark, connected)
+
+    def _remembered(self) -> Iterable[Metric]:
+        status = self._once()
+        if status:
+            ids, horizon_s = status["ids"], status["horizon_s"]
+            yield _gauge("streamgauge_once_ids", "Ids that are remembered.", ids)
+            text = "How far back certainly every id is remembered."
+            yield _gauge("streamgauge_once_horizon_seconds", text, horizon_s)
 
     def _pipeline(self) -> Iterable[Metric]:
         kinds: list[tuple[Any, Callable[[Any], float]]] = [

@@ -51,7 +51,8 @@ class Overview:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def _listen(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and "WebSocket connection to" not in message.text:
+        away = "WebSocket connection to" in message.text or "net::ERR_CONNECTION" in message.text
+        if message.type in {"error", "warning"} and not away:
             self.faults.append(message.text)
 
     def open(self, server: ServerProcess, query: str = "") -> Page:
@@ -67,7 +68,7 @@ class Overview:
     def close(self) -> None:
         """Close the page; it must have had nothing to complain of."""
         self.context.close()
-        assert self.faults == []
+        assert self.faults == [], self.faults
 
 
 def axe_faults(page: Page) -> list[str]:

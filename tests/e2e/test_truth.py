@@ -86,6 +86,16 @@ def check_raw(server: ServerProcess, truth: dict[str, Any]) -> None:
     assert rollups == truth["events"]
 
 
+def check_verified(server: ServerProcess, truth: dict[str, Any]) -> None:
+    response = server.client.post("/api/verify")
+    assert response.status_code == 200, response.text
+    report = response.json()
+    assert report["ok"], report["differences"][:5]
+    assert report["complete"]
+    assert report["checked"]["events"] == truth["events"]
+    assert report["not_checked"] == []
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_a_real_event_set_gives_its_truth_before_and_after_a_restart(
     name: str, data_folder: Path, start_server: Callable[..., ServerProcess]
@@ -104,4 +114,5 @@ def test_a_real_event_set_gives_its_truth_before_and_after_a_restart(
     check_types(restarted, truth)
     check_buckets(restarted, truth)
     check_raw(restarted, truth)
+    check_verified(restarted, truth)
     assert restarted.get("/api/ledger")["stored"] == truth["events"]

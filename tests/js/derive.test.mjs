@@ -22,6 +22,13 @@ test("a bucket that is still open counts the seconds that it has had", () => {
   assert.deepEqual(derive.perSecond(state({ as_of: 10_500 }), [10, 10, 10]), [2, 2, null]);
 });
 
+test("the last bucket is open until its time has passed", () => {
+  assert.equal(derive.openSince(state({ as_of: 14_999 })), 10);
+  assert.equal(derive.openSince(state({ as_of: 15_000 })), null);
+  assert.equal(derive.openSince(state({ as_of: 10_000, range: { step_ms: 5_000, live: false } })), null);
+  assert.equal(derive.openSince(state({ time: [] })), null);
+});
+
 test("a fixed range has no open bucket", () => {
   assert.deepEqual(derive.perSecond(state({ as_of: 10_500, range: { step_ms: 5_000, live: false } }), [10, 10, 10]), [2, 2, 2]);
 });
@@ -65,6 +72,8 @@ test("the ledger balances to the event", () => {
   const ledger = { received: 10, stored: 4, filtered: 1, duplicate: 1, dead_lettered: 1, rejected: 1, pending: 2, requests_refused: 9 };
   assert.equal(derive.unaccounted(ledger), 0);
   assert.equal(derive.unaccounted({ ...ledger, received: 13 }), 3);
+  assert.equal(derive.unaccounted({ ...ledger, imbalance: 0 }), 0);
+  assert.equal(derive.unaccounted({ ...ledger, imbalance: 2 }), 2);
 });
 
 test("a label that stays in sight keeps its colour when others come and go", () => {

@@ -47,6 +47,24 @@ test("a loss is told after a second, not before", () => {
   assert.equal(page.linkWord(page.replaced(session, snapshot(), 7_000), 7_000), "live");
 });
 
+test("a page that falls behind says so for a while, and how much was left out", () => {
+  const behind = page.skipped(open(), snapshot(20), 2_000);
+  assert.equal(behind.version, 20);
+  assert.equal(page.linkWord(behind, 5_000), "thinned");
+  assert.equal(behind.thinned?.updates, 8);
+  const again = page.skipped(behind, snapshot(23), 6_000);
+  assert.equal(again.thinned?.updates, 11);
+  assert.equal(page.linkWord({ ...again, heardAt: 20_000 }, 20_000), "live");
+  assert.equal(page.skipped(again, snapshot(25), 60_000).thinned?.updates, 2);
+});
+
+test("what is not a page that falls behind is not told as one", () => {
+  assert.equal(page.skipped(open(), snapshot(12), 2_000).thinned, null);
+  assert.equal(page.skipped(open(), { ...snapshot(90), epoch: "b" }, 2_000).thinned, null);
+  assert.equal(page.skipped(page.newSession(0), snapshot(90), 2_000).thinned, null);
+  assert.equal(page.replaced(open(), snapshot(90), 2_000).thinned, null);
+});
+
 test("closing again while cut off does not restart the second", () => {
   const session = page.lost(page.lost(open(), 5_000), 5_800);
   assert.equal(page.linkWord(session, 6_000), "reconnecting");

@@ -19,11 +19,14 @@ export class TimeChart {
     this.painted = null;
     /** @type {{from: number, to: number} | null} */
     this.gap = null;
-    this.mark = document.createElement("div");
-    this.mark.className = "gap-mark";
-    this.mark.hidden = true;
-    this.plot = new uPlot(plotOptions(host, options, () => this.placeMark()), [[], ...options.curves.map(() => [])], host);
-    this.plot.over.append(this.mark);
+    /** How far a bucket reaches to the right of its place; lines end where the last one begins. */
+    this.widthS = options.stepS ?? 0;
+    /** @type {number | null} */
+    this.openSince = null;
+    this.gapMark = markOf("gap-mark");
+    this.openMark = markOf("open-mark");
+    this.plot = new uPlot(plotOptions(host, options, () => this.placeMarks()), [[], ...options.curves.map(() => [])], host);
+    this.plot.over.append(this.openMark, this.gapMark);
     this.watcher = new ResizeObserver(() => this.fit());
     this.watcher.observe(host);
   }
@@ -42,16 +45,30 @@ export class TimeChart {
   markGap(gap) {
     if (gap === this.gap) return;
     this.gap = gap;
-    this.placeMark();
+    this.placeMarks();
   }
 
-  placeMark() {
+  /** Draw the bucket that is still filling lighter. @param {number | null} since its start in seconds; null: there is none */
+  markOpen(since) {
+    if (since === this.openSince) return;
+    this.openSince = since;
+    this.placeMarks();
+  }
+
+  placeMarks() {
+    const { gap, openSince, widthS } = this;
+    const before = this.columns[0]?.at(-2) ?? openSince;
+    this.place(this.gapMark, gap === null ? null : [gap.from / 1000, gap.to / 1000]);
+    this.place(this.openMark, openSince === null ? null : widthS > 0 ? [openSince, openSince + widthS] : [before, openSince]);
+  }
+
+  /** @param {HTMLElement} mark @param {[number, number] | null} span seconds */
+  place(mark, span) {
     const { min, max } = this.plot.scales.x;
-    const { gap, mark } = this;
-    mark.hidden = gap === null || min == null || max == null || gap.to / 1000 < min || gap.from / 1000 > max;
-    if (gap === null || mark.hidden) return;
-    const left = this.plot.valToPos(Math.max(gap.from / 1000, Number(min)), "x");
-    const right = this.plot.valToPos(Math.min(gap.to / 1000, Number(max)), "x");
+    mark.hidden = span === null || min == null || max == null || span[1] < min || span[0] > max;
+    if (span === null || mark.hidden) return;
+    const left = this.plot.valToPos(Math.max(span[0], Number(min)), "x");
+    const right = this.plot.valToPos(Math.min(span[1], Number(max)), "x");
     mark.style.left = `${left}px`;
     mark.style.width = `${Math.max(LEAST_MARK_PX, right - left)}px`;
   }
@@ -86,4 +103,12 @@ export class TimeChart {
     this.watcher.disconnect();
     this.plot.destroy();
   }
+}
+
+/** What is laid over a stretch of time. @param {string} name of the class */
+function markOf(name) {
+  const mark = document.createElement("div");
+  mark.className = name;
+  mark.hidden = true;
+  return mark;
 }

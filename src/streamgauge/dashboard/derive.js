@@ -11,6 +11,12 @@ const SLOTS = 6;
 const OPEN_SHARE = 0.2;
 const OPEN_LEAST_MS = 1_000;
 
+/** When the bucket that is still filling began, in seconds; null where all are complete. @param {State} state */
+export function openSince({ time, as_of: asOf, range }) {
+  const last = time.at(-1);
+  return range.live && last !== undefined && asOf < last + range.step_ms ? last / 1000 : null;
+}
+
 /** Starts of the buckets in seconds, as charts take them. @param {State} state */
 export function timesInSeconds(state) {
   return state.time.map((ms) => ms / 1000);
@@ -138,9 +144,11 @@ export const FATES = Object.freeze(
   /** @type {const} */ (["stored", "filtered", "duplicate", "dead_lettered", "rejected", "pending"]),
 );
 
-/** Received minus all fates: 0 when every event is accounted for. @param {import("./types.js").LedgerCounts} ledger */
+/** Received minus all fates, or else what the server itself found amiss: 0 when every event is accounted for.
+ * @param {import("./types.js").LedgerCounts & {imbalance?: number}} ledger */
 export function unaccounted(ledger) {
-  return ledger.received - FATES.reduce((sum, fate) => sum + ledger[fate], 0);
+  const missing = ledger.received - FATES.reduce((sum, fate) => sum + ledger[fate], 0);
+  return missing === 0 ? (ledger.imbalance ?? 0) : missing;
 }
 
 /** The share of what was received that came to nothing; null before anything came.

@@ -1,54 +1,19 @@
 // @ts-check
-/** Wiring: the only module that knows the socket, the store, the keys and the page at once. */
+/** Wiring: the only module that knows the link, the store, the keys and the page at once. */
 import { render } from "preact";
 import { parseAddress, printAddress } from "./address.js";
 import { rate } from "./format.js";
 import { html } from "./html.js";
-import { keep, kept } from "./kept.js";
+import { keep } from "./kept.js";
 import { listenForKeys } from "./keys.js";
+import { clock, extent, live, store } from "./live.js";
 import { shifted, zoomed } from "./navigate.js";
-import { ALL, DEFAULT_PRESET, joinParams } from "./range.js";
-import { advanced, asked, draining, lost, refused, replaced, retrying } from "./session.js";
-import { LiveView } from "./socket.js";
-import { createStore } from "./state.js";
-import { applyTheme, storedTheme, watchSystemTheme } from "./theme.js";
+import { DEFAULT_PRESET } from "./range.js";
+import { asked } from "./session.js";
+import { applyTheme, watchSystemTheme } from "./theme.js";
 import { App, CHARTS } from "./elements/app.js";
 
 const TICK_MS = 500;
-
-const clock = () => Date.now();
-const store = createStore({
-  address: parseAddress(location.search),
-  theme: storedTheme(),
-  keys: kept("keys") !== "off",
-  clock,
-  onFrame: (publish) => requestAnimationFrame(publish),
-});
-const extent = () => store.current().latest?.extent ?? null;
-
-const live = new LiveView(
-  // relative to the page, so that it works below a path too
-  new URL("socket", document.baseURI).href.replace(/^http/, "ws"),
-  () => joinParams(store.choice.value, extent(), store.filter.value),
-  {
-    snapshot(snapshot) {
-      const knewExtent = extent() !== null;
-      store.become(replaced(store.current(), snapshot, clock()));
-      const choice = store.choice.value;
-      // "all" can be asked for only once it is known how much that is
-      if ("preset" in choice && choice.preset === ALL && !knewExtent && extent() !== null) live.join();
-    },
-    diff(diff) {
-      const next = advanced(store.current(), diff, clock());
-      if (next !== null) store.become(next);
-      return next !== null;
-    },
-    lost: () => store.become(lost(store.current(), clock())),
-    retrying: (attempt) => store.become(retrying(store.current(), attempt)),
-    draining: (retryMs) => store.become(draining(store.current(), retryMs, clock())),
-    refused: (reason) => store.become(refused(store.current(), reason, clock())),
-  },
-);
 
 const actions = {
   /** Another range, filter or zone: the address says it, and the server is asked where it must be.
@@ -134,4 +99,3 @@ store.state.subscribe((state) => {
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no #app to draw into");
 render(html`<${App} store=${store} actions=${actions} />`, root);
-live.open();

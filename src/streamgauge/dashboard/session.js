@@ -15,6 +15,8 @@
  * @property {Held | null} held  what is shown while the picture stands still
  * @property {{from: number, to: number, at: number} | null} gap  the span that the last loss of the link left out, and
  *   when it was filled in; epoch ms
+ * @property {{updates: number, at: number} | null} thinned  how many updates were left out since this page falls behind
+ *   again and again, and when the last of them was; epoch ms
  * @property {number | null} firstAt  when the very first event came, if this page saw it come
  * @property {boolean} loading  another range was asked for and has not come yet
  * @property {number} heardAt  when the last message came, epoch ms
@@ -36,6 +38,8 @@ const DRAIN_PATIENCE_MS = 20_000;
 const QUIET_AFTER_MS = 10_000;
 /** What was missed is marked for so long after it was filled in. */
 const GAP_SHOWN_MS = 8_000;
+/** For so long the page says that updates were left out. */
+const THINNED_SHOWN_MS = 10_000;
 /** For so long the page says that the first event has come. */
 const FIRST_SHOWN_MS = 6_000;
 
@@ -43,11 +47,11 @@ const FIRST_SHOWN_MS = 6_000;
 export function newSession(now) {
   return {
     link: "connecting", since: now, attempt: 0, retryMs: 0, reason: "", epoch: null, version: 0, latest: null,
-    held: null, gap: null, firstAt: null, loading: true, heardAt: now, lagMs: 0, skewMs: null,
+    held: null, gap: null, thinned: null, firstAt: null, loading: true, heardAt: now, lagMs: 0, skewMs: null,
   };
 }
 
-/** A snapshot came, as the answer to a join or because this viewer had fallen behind.
+/** A snapshot came, as the answer to a join.
  * @param {Session} session @param {import("./types.js").Snapshot} snapshot @param {number} now @returns {Session} */
 export function replaced(session, snapshot, now) {
   const { epoch, version, state } = snapshot;
@@ -55,6 +59,15 @@ export function replaced(session, snapshot, now) {
   const next = { ...session, link: /** @type {const} */ ("open"), since, attempt: 0, loading: false };
   const gap = missed(session, state, now) ?? session.gap;
   return heard({ ...next, gap, epoch, version, latest: state, firstAt: firstAt(session, state, now) }, now);
+}
+
+/** A snapshot came because this viewer had fallen behind: the updates up to it were left out.
+ * @param {Session} session @param {import("./types.js").Snapshot} snapshot @param {number} now @returns {Session} */
+export function skipped(session, snapshot, now) {
+  const next = replaced(session, snapshot, now);
+  if (session.latest === null || snapshot.epoch !== session.epoch || snapshot.version <= session.version) return next;
+  const updates = (isThinned(session, now) ? session.thinned?.updates ?? 0 : 0) + snapshot.version - session.version;
+  return { ...next, thinned: { updates, at: now } };
 }
 
 /** A diff came. Null when it does not follow on what is here: the caller then asks for a fresh snapshot.
@@ -140,7 +153,7 @@ export function heldBack(session) {
 /**
  * What the page says about the link. A loss under a second, and a restart that was announced, are no alarm.
  * @param {Session} session @param {number} now
- * @returns {"connecting" | "live" | "fixed" | "quiet" | "reconnecting" | "draining" | "refused"}
+ * @returns {"connecting" | "live" | "thinned" | "fixed" | "quiet" | "reconnecting" | "draining" | "refused"}
  */
 export function linkWord(session, now) {
   if (session.link === "refused") return "refused";
@@ -149,13 +162,19 @@ export function linkWord(session, now) {
   if (session.link === "draining" && down < session.retryMs + DRAIN_PATIENCE_MS) return "draining";
   if (session.link !== "open" && down >= QUIET_LOSS_MS) return "reconnecting";
   if (session.latest !== null && !session.latest.range.live) return "fixed";
-  return now - session.heardAt > QUIET_AFTER_MS ? "quiet" : "live";
+  if (now - session.heardAt > QUIET_AFTER_MS) return "quiet";
+  return isThinned(session, now) ? "thinned" : "live";
 }
 
 /** The span that is marked as not received, for some seconds after it was filled in.
  * @param {Session} session @param {number} now */
 export function markedGap(session, now) {
   return session.gap !== null && now - session.gap.at < GAP_SHOWN_MS ? session.gap : null;
+}
+
+/** Whether updates were left out only just now. @param {Session} session @param {number} now */
+export function isThinned({ thinned }, now) {
+  return thinned !== null && now - thinned.at < THINNED_SHOWN_MS;
 }
 
 /** Whether the first event has only just come. @param {Session} session @param {number} now */

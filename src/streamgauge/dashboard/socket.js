@@ -5,7 +5,8 @@
  * means leaving the channel and joining it again, for a fresh snapshot.
  *
  * @typedef {object} Handlers
- * @property {(snapshot: import("./types.js").Snapshot) => void} snapshot
+ * @property {(snapshot: import("./types.js").Snapshot) => void} snapshot  what was asked for
+ * @property {(snapshot: import("./types.js").Snapshot) => void} skipped  instead of diffs that this viewer was too slow for
  * @property {(diff: import("./types.js").Diff) => boolean} diff  false when it does not follow on
  * @property {() => void} lost
  * @property {(attempt: number) => void} retrying
@@ -88,7 +89,7 @@ export class LiveView {
     const current = (/** @type {(payload: any) => void} */ handle) => (/** @type {any} */ payload) => {
       if (channel === this.channel) handle(payload);
     };
-    channel.on("snapshot", current((snapshot) => handlers.snapshot(snapshot)));
+    channel.on("snapshot", current((snapshot) => handlers.skipped(snapshot)));
     channel.on("diff", current((diff) => {
       // a broadcast can come before the answer to the join: the snapshot will hold it
       if (channel.state === "joined" && !handlers.diff(diff)) this.gap();

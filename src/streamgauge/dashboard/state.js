@@ -5,8 +5,8 @@
  *
  * @typedef {ReturnType<typeof createStore>} Store
  */
-import { computed, signal } from "@preact/signals";
-import { colourSlots, labelled } from "./derive.js";
+import { computed, signal } from "@preact/signals-core";
+import { colourSlots, labelled, openSince } from "./derive.js";
 import {
   asked, firstJustCame, held, heldBack, linkWord, markedGap, newSession, released, resumed, shown, silence, standing,
 } from "./session.js";
@@ -56,6 +56,8 @@ export function createStore({ address: firstAddress, theme: firstTheme, keys: fi
     standing: computed(() => standing(published.value)),
     heldBack: computed(() => heldBack(published.value)),
     loading: computed(() => published.value.loading),
+    /** When the bucket that is still filling began, in seconds, or null. */
+    openSince: computed(() => (state.value === null ? null : openSince(state.value))),
     gap: computed(() => markedGap(published.value, now.value)),
     firstJustCame: computed(() => firstJustCame(published.value, now.value)),
     silence: computed(() => silence(published.value, now.value)),

@@ -24,7 +24,7 @@
  * @property {Extent | null} extent  event times of all data there is
  * @property {number} total_events  ever
  * @property {number} rate  events received per second, now
- * @property {LedgerCounts & {sources: Record<string, LedgerCounts>}} ledger
+ * @property {LedgerCounts & {imbalance: number, sources: Record<string, LedgerCounts>}} ledger
  * @property {number[]} time  starts of the buckets, shared by all series
  * @property {{events: Totals, latency: Totals}} totals  in the range; latency in milliseconds
  * @property {Record<string, Column>} series

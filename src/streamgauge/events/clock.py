@@ -24,7 +24,7 @@ EARLIEST_US: Final = -62_135_596_800_000_000  # 0001-01-01, the first day a date
 LATEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
 
 
-FEW: Final = 8  # so few are read sooner one by one than in columns
+FEW: Final = 48  # so few are read sooner one by one than in columns
 
 
 def parse_timestamp(value: Any) -> int:

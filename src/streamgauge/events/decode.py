@@ -31,11 +31,11 @@ from streamgauge.event import (
 )
 from streamgauge.events.clock import parse_column
 from streamgauge.events.limits import EventLimits, problem_of
-from streamgauge.events.scan import doubtful_text, suspicious_lines
+from streamgauge.events.scan import doubtful_text, is_plain_text, suspicious_lines
 
 NEWLINE: Final = 10
 BLANK: Final = b" \t\r"
-SHORT_BYTES: Final = 2048  # up to here a search is cheaper than the scan in columns
+SHORT_BYTES: Final = 3072  # up to here a search is cheaper than the scan in columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class EventDecoder:
     def _fast(self, payload: bytes, task: _Task, *, checked: bool = False) -> EventBatch:
         lines = _find_lines(payload)
         if not checked:
-            if int((lines.ends - lines.starts).max()) > self.limits.event_bytes:
+            most = self.limits.event_bytes
+            if len(payload) > most and int((lines.ends - lines.starts).max()) > most:
                 raise _Doubt
             if not self._is_plain(payload):
                 self._scan(payload, lines, task)
@@ -135,7 +136,7 @@ class EventDecoder:
             and payload.isascii()
             and payload.count(b'"') < 2 * self.limits.fields
             and payload.count(b"{") + payload.count(b"[") <= self.limits.depth
-            and self._doubtful.search(payload) is None
+            and (is_plain_text(payload, self.limits) or self._doubtful.search(payload) is None)
         )
 
     def _scan(self, payload: bytes, lines: Lines, task: _Task) -> None:

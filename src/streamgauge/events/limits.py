@@ -45,7 +45,12 @@ UNLIMITED: Final = EventLimits(
 
 
 def problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:
-    """Say what is wrong with one event, beginning with the field; None when nothing is."""
+    """Say in one line what is wrong with one event, beginning with the field; None when nothing is."""
+    problem = _problem_of(line, mapping, limits, now_us)
+    return problem if problem is None or problem.isprintable() else _printable(problem)
+
+
+def _problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us: int) -> str | None:
     if len(line) > limits.event_bytes:
         return f"event: {len(line)} bytes; at most {limits.event_bytes} are allowed"
     try:
@@ -155,4 +160,9 @@ def describe(value: Any) -> str:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
+
+
+def _printable(text: str) -> str:
+    """Escape what would end the line, or turn or colour it: names of fields are in it as the sender wrote them."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -117,6 +117,14 @@ class FileJournal:
         """Why nothing is accepted any more until the process is restarted; None while all is well."""
         return self._log.failed
 
+    @property
+    def trouble(self) -> str | None:
+        """See `Journal.trouble`."""
+        refused = self._log.failed or self._writer.refused
+        if refused is None or (isinstance(refused, StorageFull) and self._log.has_room()):
+            return None
+        return refused.reason if isinstance(refused, StorageFull) else str(refused)
+
     def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:
         """See `Journal.append`."""
         return self._submit(draft_entry(entry), written)

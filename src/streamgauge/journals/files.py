@@ -36,6 +36,11 @@ class Files:
         """Delete a file."""
         path.unlink()
 
+    def free_bytes(self, folder: Path) -> int:
+        """Give how much room there is left on the disk of a folder."""
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
     def fsync_folder(self, folder: Path) -> None:
         """Wait until names that were made or deleted in the folder are on the disk."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

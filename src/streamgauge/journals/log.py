@@ -20,6 +20,7 @@ from streamgauge.journals.segment import Segment
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RETRY_AFTER_FULL_S = 5.0
+_ROOM_BYTES = 1 << 20
 
 Fsync = Literal["always", "interval", "never"]
 
@@ -73,6 +74,10 @@ class SegmentLog:
         used, limit = self.size_bytes, self._options.max_bytes
         reason = f"{self._folder}: the journal holds {used} bytes; journal.max_bytes allows {limit}"
         return StorageFull(reason, _RETRY_AFTER_FULL_S)
+
+    def has_room(self) -> bool:
+        """Whether there seems to be room for more, on the disk and in the journal's share of it."""
+        return self.room_bytes > 0 and self._files.free_bytes(self._folder) >= _ROOM_BYTES
 
     def segments(self) -> list[Segment]:
         """Give all segments as they can be read now, oldest first."""

@@ -78,6 +78,15 @@ class _Opened:
     start: SegmentStart
 
 
+def oldest_seq(folder: Path) -> int | None:
+    """Give the seq with which the journal of a folder begins; None where there is none. Opens no file."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return None
+    return min((int(found[1]) for name in names if (found := _NAME.fullmatch(name))), default=None)
+
+
 def recover(folder: Path, *, files: Files, shard: str, instance: str) -> Recovered:
     """Read every segment of a folder and cut the torn tail of the last one.
 

@@ -44,12 +44,14 @@ class Pending:
 class Writer:
     """Writes in its own thread: what came while it was writing becomes one group, in the order of coming.
 
-    handed_over: the greatest seq that was handed over on the loop.
+    handed_over: the greatest seq that was handed over on the loop. refused: why the last group was not written, or some
+    of it; None where all of it was.
     """
 
     def __init__(self, log: SegmentLog, name: str) -> None:
         self.handed_over = log.last_seq
         self.failed: JournalError | None = None
+        self.refused: StorageFull | JournalError | None = None
         self._log = log
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._stopping = False
@@ -106,6 +108,7 @@ class Writer:
                 raise self._log.failed
             self._log.prepare()
         except (StorageFull, JournalError) as error:
+            self.refused = error
             _on_loop(group, _refuse, group, error)
             return
         group = self._refuse_what_does_not_fit(group)
@@ -114,6 +117,7 @@ class Writer:
         try:
             first = self._log.append([pending.draft for pending in group])
         except (StorageFull, JournalError) as error:
+            self.refused = error
             _on_loop(group, _refuse, group, error)
             return
         _on_loop(group, self._hand_over, first, group)
@@ -126,8 +130,9 @@ class Writer:
             fits = pending.draft.size_bound <= room
             room -= pending.draft.size_bound if fits else 0
             (taken if fits else refused).append(pending)
+        self.refused = self._log.full() if refused else None
         if refused:
-            _on_loop(refused, _refuse, refused, self._log.full())
+            _on_loop(refused, _refuse, refused, self.refused)
         return taken
 
     def _hand_over(self, first_seq: int, group: list[Pending]) -> None:

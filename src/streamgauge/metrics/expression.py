@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamgauge.columns import Columns, Numbers
 from streamgauge.errors import ExpressionError
 from streamgauge.metrics.arithmetic import ColumnSql, Number
-from streamgauge.metrics.predicates import Condition
+from streamgauge.metrics.predicates import Condition, Truth
 from streamgauge.metrics.syntax import read
 
 
@@ -62,6 +62,13 @@ class Expression:
         Raises ExpressionError if it is not a condition.
         """
         return self._as_condition().truth(columns).yes
+
+    def truth(self, columns: Columns) -> Truth:
+        """Tell for each row whether the condition holds, does not hold, or is NULL.
+
+        Raises ExpressionError if it is not a condition.
+        """
+        return self._as_condition().truth(columns)
 
     def number(self, columns: Columns) -> Numbers:
         """Give the number of each row; for a bare field the very columns that `columns.numbers` gives.

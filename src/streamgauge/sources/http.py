@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -15,6 +16,7 @@ import msgspec
 from streamgauge.distribution import Distribution
 from streamgauge.errors import (
     DecodeError,
+    Draining,
     JournalError,
     Saturated,
     StreamgaugeError,
@@ -24,7 +26,8 @@ from streamgauge.errors import (
 from streamgauge.event import RESERVED, FieldMapping
 from streamgauge.events.compression import DecodedLimits, inflate
 from streamgauge.events.containers import first_of, lines_of_json
-from streamgauge.source import Door, Receipt
+from streamgauge.source import OnceDoor, Receipt
+from streamgauge.sources.formats import MARK, converter_of, is_known, media_type
 from streamgauge.web.problem import MEDIA_TYPE, Receive, Scope, Send, body_of, response_to
 
 SOURCE: Final = "http"
@@ -33,6 +36,12 @@ JSON: Final = "application/json"
 LINES: Final = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 CLIENT_CLOSED: Final = 499  # as nginx counts it; never sent
 JSON_HEADER: Final = (b"content-type", b"application/json")
+KEY_HEADER: Final = b"idempotency-key"
+LONGEST_KEY: Final = 255
+VISIBLE: Final = re.compile(rb"[!-~]{1,%d}" % LONGEST_KEY)
+BAD_KEY: Final = "bad_idempotency_key"
+REPLAYED: Final = (b"idempotency-replayed", b"true")
+Accept = Callable[[bytes, str, FieldMapping], Awaitable[Receipt]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,20 @@ class HttpLimits:
 
     body_bytes: int = 32 * 2**20
     decoded: DecodedLimits = field(default_factory=DecodedLimits)
+
+
+@dataclass(slots=True)
+class _Nothing:
+    """The receipt of a batch that may be empty, and was."""
+
+    accepted: int = 0
+    rejected: int = 0
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    duplicates: int = 0
+    replayed: bool = False
+
+
+NOTHING: Final = _Nothing()
 
 
 class NoJson(DecodeError):
@@ -54,9 +77,9 @@ class SenderGone(Exception):
 class HttpSource:
     """The ASGI application behind `POST /api/events`. mapping: the fields' parts, unless the query string says others."""
 
-    def __init__(self, door: Door, *, mapping: FieldMapping, limits: HttpLimits) -> None:
+    def __init__(self, door: OnceDoor, *, mapping: FieldMapping, limits: HttpLimits) -> None:
         self._door, self._limits = door, limits
-        self._mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
+        self.mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
         self.durations = Distribution()
         self.answers: dict[int, int] = {}
 
@@ -64,8 +87,28 @@ class HttpSource:
         """Take one request, and record how it was answered and how long that took."""
         started = perf_counter()
         status = await self._serve(scope, receive, send)
+        self.note(status, started)
+
+    def note(self, status: int, started: float) -> None:
+        """Record how a request was answered, and how long that took from `started` (of the performance counter)."""
         self.durations.observe(perf_counter() - started)
         self.answers[status] = self.answers.get(status, 0) + 1
+
+    def answer_of(
+        self, result: Receipt | BaseException, *, is_lines: bool
+    ) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+        """Give status, headers and body of the answer to a request, from what became of its events."""
+        try:
+            if isinstance(result, BaseException):
+                raise result
+            receipt = checked(result, is_lines=is_lines)
+        except (DecodeError, Saturated, JournalError) as exc:
+            if not isinstance(exc, NoJson):
+                self._door.refuse(SOURCE)
+            answer = response_to(exc)
+            headers = [line for line in answer.raw_headers if line[0] != b"content-length"]
+            return answer.status_code, headers, bytes(answer.body)
+        return status_of(receipt), (JSON_HEADER,), receipt_body(receipt)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Answer one request; give the status, 499 where the sender has gone before the end."""
@@ -76,8 +119,8 @@ class HttpSource:
                 )
                 return HTTPStatus.METHOD_NOT_ALLOWED
             receipt = await self._accept(scope, receive)
-            status = HTTPStatus.ACCEPTED if receipt.accepted else HTTPStatus.UNPROCESSABLE_ENTITY
-            await _answer(send, status, receipt_body(receipt))
+            status = status_of(receipt)
+            await _answer(send, status, receipt_body(receipt), [REPLAYED] if receipt.replayed else None)
         except SenderGone:
             return CLIENT_CLOSED
         except (DecodeError, Saturated, JournalError) as exc:
@@ -88,24 +131,22 @@ class HttpSource:
 
     async def _accept(self, scope: Scope, receive: Receive) -> Receipt:
         headers = _headers(scope)
-        is_lines = _is_lines(headers.get(b"content-type", b""))
-        mapping = self._mapping(scope["query_string"])
+        is_lines = None if MARK in headers else _is_lines(headers.get(b"content-type", b""))
+        mapping = self.mapping(scope["query_string"])
+        accept = self._door.accept
+        if KEY_HEADER in headers:
+            accept = partial(self._door.accept_once, key=idempotency_key(scope["headers"]))
         body = await self._read(receive)
         if b"content-encoding" in headers:
             body = await inflate(body, _encoding(scope), self._limits.decoded)
+        if is_lines is None:
+            return await _accept_converted(accept, body, headers, mapping)
         if is_lines:
             first_of(body)
         else:
             body = await lines_of_json(body)
-        receipt = await self._door.accept(body, SOURCE, mapping)
-        if (
-            receipt.rejected
-            and not receipt.accepted
-            and all(_is_no_json(problem) for _, problem in receipt.errors)
-        ):
-            what = "no line of it is JSON; the first" if is_lines else "not JSON"
-            raise NoJson(f"body: {what}: {receipt.errors[0][1].removeprefix(NOT_JSON)}")
-        return receipt
+        receipt = await accept(body, SOURCE, mapping)
+        return checked(receipt, is_lines=is_lines)
 
     async def _read(self, receive: Receive) -> bytes:
         parts, size, more = [], 0, True
@@ -119,6 +160,36 @@ class HttpSource:
                 raise TooLarge(f"body: more than {self._limits.body_bytes} bytes; send several requests")
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _accept_converted(
+    accept: Accept, body: bytes, headers: Mapping[bytes, bytes], mapping: FieldMapping
+) -> Receipt:
+    converted = await converter_of(headers)(body, headers, mapping)
+    if not converted.lines:
+        return NOTHING
+    receipt = await accept(converted.lines, SOURCE, mapping)
+    receipt.errors[:] = converted.explain(receipt.errors)
+    return receipt
+
+
+def checked(receipt: Receipt, *, is_lines: bool) -> Receipt:
+    """Give the receipt back; raises NoJson where nothing of the body was JSON."""
+    if (
+        receipt.rejected
+        and not receipt.accepted
+        and not receipt.duplicates
+        and all(_is_no_json(problem) for _, problem in receipt.errors)
+    ):
+        what = "no line of it is JSON; the first" if is_lines else "not JSON"
+        raise NoJson(f"body: {what}: {receipt.errors[0][1].removeprefix(NOT_JSON)}")
+    return receipt
+
+
+def status_of(receipt: Receipt) -> HTTPStatus:
+    """Give the status that a receipt is answered with."""
+    taken = receipt.accepted or receipt.duplicates or receipt is NOTHING
+    return HTTPStatus.ACCEPTED if taken else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def _not_post(method: str) -> bytes:
@@ -137,18 +208,32 @@ def _encoding(scope: Scope) -> str:
     return b", ".join(lines).decode("latin-1").strip().lower()
 
 
+def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Give a request's `Idempotency-Key`: one, of 1 to 255 visible ASCII characters. Raises DecodeError."""
+    keys = [value for name, value in headers if name == KEY_HEADER]
+    if len(keys) > 1:
+        raise DecodeError(f"Idempotency-Key: expected one, got {len(keys)}", code=BAD_KEY)
+    if not VISIBLE.fullmatch(keys[0]):
+        found = f"{len(keys[0])} bytes" if len(keys[0]) > LONGEST_KEY else repr(keys[0].decode("latin-1"))
+        problem = f"expected 1 to {LONGEST_KEY} visible ASCII characters, got {found}"
+        raise DecodeError(f"Idempotency-Key: {problem}; use for instance a UUID", code=BAD_KEY)
+    return keys[0].decode()
+
+
 def _is_no_json(problem: str) -> bool:
     return problem.startswith(NOT_JSON)
 
 
 @lru_cache(maxsize=256)
-def _is_lines(content_type: bytes) -> bool:
-    """Tell whether the body is one event a line; without a content type it is JSON."""
-    kind = content_type.split(b";")[0].strip().lower().decode("latin-1")
+def _is_lines(content_type: bytes) -> bool | None:
+    """Tell whether the body is one event a line (without a content type it is JSON); None for another format."""
+    kind = media_type(content_type)
     if kind in LINES:
         return True
     if kind in {"", JSON, "text/json"}:
         return False
+    if is_known(kind):
+        return None
     raise UnsupportedEncoding(
         f"Content-Type: expected {JSON} or {LINES[0]}, got {kind[:80]!r}; add -H 'Content-Type: {JSON}'"
     )
@@ -166,12 +251,15 @@ def mapping_of(query: bytes, default: FieldMapping) -> FieldMapping:
 
 def receipt_body(receipt: Receipt) -> bytes:
     """Write a receipt as the answer's body."""
-    if receipt.accepted and not receipt.rejected:
+    if receipt.accepted and not receipt.rejected and not receipt.duplicates:
         return b'{"accepted":%d}' % receipt.accepted
-    problems = [{"index": index, "error": problem} for index, problem in receipt.errors]
-    return msgspec.json.encode(
-        {"accepted": receipt.accepted, "rejected": receipt.rejected, "errors": problems}
-    )
+    answer: dict[str, Any] = {"accepted": receipt.accepted}
+    if receipt.duplicates:
+        answer["duplicates"] = receipt.duplicates
+    if receipt.rejected or not receipt.duplicates:
+        problems = [{"index": index, "error": problem} for index, problem in receipt.errors]
+        answer |= {"rejected": receipt.rejected, "errors": problems}
+    return msgspec.json.encode(answer)
 
 
 async def _answer(
@@ -186,7 +274,7 @@ async def _answer(
 async def _answer_error(send: Send, error: StreamgaugeError) -> int:
     answer = response_to(error)
     headers = list(answer.raw_headers)
-    if isinstance(error, TooLarge):
+    if isinstance(error, TooLarge | Draining):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

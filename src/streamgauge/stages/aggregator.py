@@ -17,6 +17,7 @@ import numpy as np
 import structlog
 
 from streamgauge.aggregates.quantiles import keys_of
+from streamgauge.dead_letters import letters_of_error
 from streamgauge.distribution import Distribution
 from streamgauge.epoch import Contribution
 from streamgauge.event import EventBatch, concatenate
@@ -28,6 +29,8 @@ from streamgauge.stages.raw import raw_rows
 log = structlog.get_logger()
 
 COST_TO_WAIT = 4.0  # times the last counting took is waited: then counting takes a fifth of the time at most
+CROWD = 8  # so many batches counted together, and it waits longer: the fixed cost is what matters then
+COST_TO_WAIT_IN_A_CROWD = 16.0
 MOST_WAITING_BYTES = 8 * 2**20
 MICROSECONDS = 1_000_000
 LOG_EVERY_S = 1.0
@@ -66,6 +69,7 @@ class Aggregator(Consumer):
         self._waiting_events = self._waiting_bytes = 0
         self._timer: asyncio.Handle | None = None
         self._last_end = self._last_cost = 0.0
+        self._last_batches = 0
         self._unlogged, self._logged_at = 0, -math.inf
         self.durations = Distribution()
 
@@ -87,7 +91,8 @@ class Aggregator(Consumer):
             self.flush()
         elif self._timer is None:
             loop = asyncio.get_running_loop()
-            wait = min(self._settings.max_wait_s, COST_TO_WAIT * self._last_cost)
+            times = COST_TO_WAIT_IN_A_CROWD if self._last_batches >= CROWD else COST_TO_WAIT
+            wait = min(self._settings.max_wait_s, times * self._last_cost)
             due = self._last_end + wait - time.perf_counter()
             self._timer = loop.call_later(due, self.flush) if due > 0 else loop.call_soon(self.flush)
 
@@ -104,6 +109,7 @@ class Aggregator(Consumer):
         self._count(batches)
         self._last_end = time.perf_counter()
         self._last_cost = self._last_end - started
+        self._last_batches = len(batches)
         self.busy_seconds += self._last_cost
 
     def _count(self, batches: Sequence[EventBatch]) -> None:
@@ -132,7 +138,8 @@ class Aggregator(Consumer):
             log.error("events set aside", stage=self.name, events=self._unlogged, **place, exc_info=error)
             self._unlogged, self._logged_at = 0, now_s
         settled = {batch.origin.source: {"dead_lettered": len(batch)}}
-        self._book(Contribution(epoch=batch.epoch, settled=settled))
+        letters = letters_of_error(batch, error, stage=self.name, at_us=self._now_us())
+        self._book(Contribution(epoch=batch.epoch, settled=settled, dead_letters=letters))
 
     def _compute(self, batches: Sequence[EventBatch]) -> Contribution:
         settings, now_s = self._settings, time.monotonic()

@@ -26,8 +26,8 @@ def raw_rows(batch: EventBatch, processed_us: int) -> RawRows:
         received_us=np.full(n, batch.origin.at_us, np.int64),
         processed_us=np.full(n, processed_us, np.int64),
         type=batch.type,
-        user_id=_identifiers([row.user_id for row in batch.rows]),
-        event_id=_identifiers([row.event_id for row in batch.rows]),
+        user_id=_identifiers(batch.identifiers("user_id")),
+        event_id=_identifiers(batch.identifiers("event_id")),
         value=batch.value,
         event=event_texts(batch.lines),
     )
@@ -45,23 +45,27 @@ def event_texts(lines: Lines) -> Texts:
 
 
 def _identifiers(objects: list[Any]) -> Texts | None:
-    kinds = set(map(type, objects))
-    if kinds == {type(None)}:
+    if objects.count(None) == len(objects):
         return None
-    if kinds == {str}:
-        texts, valid = objects, None
-    else:
+    try:
+        return _texts(objects, None)
+    except TypeError:  # not all of them are strings
         texts = ["" if value is None else str(value) for value in objects]
-        valid = np.array([value is not None for value in objects], bool)
-    joined = "".join(texts)
-    data = joined.encode()
-    plain = len(data) == len(joined)
-    lengths = np.fromiter(
-        map(len, texts) if plain else (len(t.encode()) for t in texts), np.int64, len(texts)
-    )
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return Texts(offsets=offsets.astype(np.int32), data=data, valid=valid)
+        return _texts(texts, np.array([value is not None for value in objects], bool))
+
+
+def _texts(texts: list[str], valid: NDArray[np.bool_] | None) -> Texts:
+    joined = "\0".join([*texts, ""]).encode()
+    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == 0)
+    if len(ends) == len(texts):
+        data = joined.replace(b"\0", b"")
+        ends -= np.arange(len(texts))
+    else:  # there are such characters in the texts
+        data = "".join(texts).encode()
+        ends = np.cumsum([len(text.encode()) for text in texts])
+    offsets = np.zeros(len(texts) + 1, np.int32)
+    offsets[1:] = ends
+    return Texts(offsets=offsets, data=data, valid=valid)
 
 
 def join_raw(rows: Sequence[RawRows], most_bytes: int = 16 * 2**20) -> list[RawRows]:

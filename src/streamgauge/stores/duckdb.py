@@ -7,7 +7,6 @@ been proved.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,19 +16,23 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
-from streamgauge.commit import EpochCommit, Frame, decode_commit
-from streamgauge.errors import StoreError
-from streamgauge.store import Position, Retention, Snapshot, Table
+from streamgauge.commit import DeadLetterName, EpochCommit, Frame, SeenIds, decode_commit
+from streamgauge.errors import StoreError, StoreInvalid
+from streamgauge.store import KeptDeadLetter, Position, Retention, Snapshot, Table
 from streamgauge.stores import compaction
 from streamgauge.stores.arrow import ArrowTable
+from streamgauge.stores.audit import DuckDBAudit
+from streamgauge.stores.ids import expire_step, read_seen, seen_chunk
+from streamgauge.stores.letters import count_open, discard, find_letter, letter_chunk, list_letters
+from streamgauge.stores.opening import check_room, connect, log_of, store_error
 from streamgauge.stores.rows import partials_of, raw_chunk, rollup_chunk
-from streamgauge.stores.schema import FORMAT, STATE_COLUMNS, TABLES
+from streamgauge.stores.schema import ADDED_TABLES, FORMAT, STATE_COLUMNS, TABLES
 from streamgauge.stores.selecting import select
 
-OLDEST_DUCKDB: Final = (2, 0)
 RAW_CHUNK_NAME: Final = "incoming_raw"
 ROLLUP_CHUNK_NAME: Final = "incoming_rollups"
-NEVER_BY_ITSELF: Final = "1TB"
+SEEN_CHUNK_NAME: Final = "incoming_ids"
+LETTER_CHUNK_NAME: Final = "incoming_dead_letters"
 
 
 class DuckDBStore:
@@ -43,17 +46,7 @@ class DuckDBStore:
     @classmethod
     def open(cls, path: Path | None, *, memory_limit_bytes: int = 2**30) -> DuckDBStore:
         """Open the store, creating it where there is none. Raises StoreError where it cannot be used."""
-        version = tuple(int(part) for part in duckdb.__version__.split(".")[:2])
-        if version < OLDEST_DUCKDB:
-            raise StoreError(
-                f"DuckDB {duckdb.__version__} is too old: it can lose committed rows; install 2.0 or later"
-            )
-        try:
-            if path is not None and not path.exists():
-                _create(path)
-            connection = _connect(path, memory_limit_bytes)
-        except (duckdb.Error, OSError) as exc:
-            raise StoreError(f"{path or 'memory'}: cannot be opened as a store: {exc}") from exc
+        connection = connect(path, memory_limit_bytes)
         try:
             _prepare(connection, path)
         except BaseException:
@@ -83,9 +76,13 @@ class DuckDBStore:
     def _insert(self, connection: duckdb.DuckDBPyConnection, commit: EpochCommit) -> None:
         raw = [raw_chunk(commit.shard, rows) for rows in commit.raw if len(rows)]
         rollups = [rollup_chunk(commit, metric) for metric in commit.metrics if len(metric.partials)]
+        seen = [seen_chunk(commit.shard, ids) for ids in commit.seen if len(ids)]
+        dead = [letter_chunk(commit.shard, commit.dead_letters)] if commit.dead_letters else []
         for name, table, chunks in (
             (RAW_CHUNK_NAME, "raw_events", raw),
             (ROLLUP_CHUNK_NAME, "rollup_rows", rollups),
+            (SEEN_CHUNK_NAME, "seen", seen),
+            (LETTER_CHUNK_NAME, "dead_letters", dead),
         ):
             if chunks:
                 insert_rows(connection, name, table, chunks)
@@ -136,12 +133,14 @@ class DuckDBStore:
     def checkpoint(self) -> dict[str, int]:
         """Write everything into the file itself, prove it, and give each shard's last append."""
         with self._writing:
+            if self._path is not None:
+                check_room(self._path)
             try:
                 self._connection.execute("CHECKPOINT")
             except duckdb.Error as exc:
-                raise StoreError(f"checkpoint failed: {exc}") from exc
+                raise store_error(exc, "checkpoint failed") from exc
             if self._path is not None:
-                log = self._path.with_name(self._path.name + ".wal")
+                log = log_of(self._path)
                 if log.exists() and log.stat().st_size:
                     raise StoreError(f"checkpoint left {log.stat().st_size} bytes in {log}")
         return {shard: position.last_seq for shard, position in self.positions().items()}
@@ -149,13 +148,62 @@ class DuckDBStore:
     def maintain(self, now_us: int, retention: Retention) -> int:
         """Merge quiet rows into coarser ones, and drop what is older than its retention."""
         with self._writing, self._transaction() as connection:
-            return compaction.maintain(connection, now_us, retention)
+            removed = compaction.maintain(connection, now_us, retention)
+        while True:  # in small steps, so that an epoch can be committed between them
+            with self._writing, self._transaction() as connection:
+                step = expire_step(connection, now_us, retention)
+            if not step:
+                return removed
+            removed += step
+
+    def seen(self, shard: str, since_us: int, most: int) -> Iterator[SeenIds]:
+        """Give the newest ids of a shard, oldest first, after those of its replayed dead letters."""
+        with self._cursor() as cursor:
+            yield from read_seen(cursor, shard, since_us, most)
+
+    def dead_letters(
+        self, limit: int, *, before: DeadLetterName | None = None, only_open: bool = True
+    ) -> list[KeptDeadLetter]:
+        """Give dead letters, the last appends first."""
+        with self._cursor() as cursor:
+            return list_letters(cursor, limit, before, only_open=only_open)
+
+    def dead_letter(self, name: DeadLetterName) -> KeptDeadLetter | None:
+        """Give one dead letter; None where there is none of that name."""
+        with self._cursor() as cursor:
+            return find_letter(cursor, name)
+
+    def discard_dead_letters(self, names: Sequence[DeadLetterName], at_us: int) -> int:
+        """Mark open letters as dealt with; give how many were open."""
+        with self._writing, self._transaction() as connection:
+            return discard(connection, names, at_us)
+
+    def open_dead_letters(self) -> int:
+        """Count the letters that are open."""
+        with self._cursor() as cursor:
+            return count_open(cursor)
+
+    def skip(self, shard: str, to_seq: int) -> None:
+        """Let a shard go on behind an append, though what comes before it is not here and is lost."""
+        position = self.positions().get(shard, Position(epoch=0, last_seq=0, ledger={}))
+        with self._writing, self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO positions VALUES (?, ?, ?, ?, 'skipped', now()::TIMESTAMP, ?)",
+                [
+                    shard, position.epoch + 1, position.last_seq, to_seq,
+                    msgspec.json.encode(position.ledger).decode(),
+                ],
+            ).fetchall()  # fmt: skip
+
+    def audit(self) -> DuckDBAudit:
+        """Give one snapshot of everything."""
+        return DuckDBAudit(self._connection.cursor())
 
     def size_bytes(self) -> int:
         """Give how much room the file and its log take."""
         if self._path is None:
             return 0
-        files = (self._path, self._path.with_name(self._path.name + ".wal"))
+        files = (self._path, log_of(self._path))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
@@ -172,7 +220,7 @@ class DuckDBStore:
             finally:
                 cursor.close()
         except duckdb.Error as exc:
-            raise StoreError(str(exc)) from exc
+            raise store_error(exc, "reading failed") from exc
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -184,7 +232,7 @@ class DuckDBStore:
         except BaseException as exc:
             _roll_back(connection)
             if isinstance(exc, duckdb.Error):
-                raise StoreError(str(exc)) from exc
+                raise store_error(exc, "writing failed") from exc
             raise
 
 
@@ -196,13 +244,13 @@ def _is_stored(connection: duckdb.DuckDBPyConnection, commit: EpochCommit) -> bo
     ).fetchall()
     epoch, last_seq, incarnation = found[0] if found else (0, 0, commit.incarnation)
     if epoch == commit.epoch and (last_seq, incarnation) != (commit.last_seq, commit.incarnation):
-        raise StoreError(
+        raise StoreInvalid(
             f"shard {commit.shard}: epoch {epoch} was committed by another process; stop one of the two"
         )
     if epoch >= commit.epoch:
         return True
     if last_seq != commit.previous_seq:
-        raise StoreError(
+        raise StoreInvalid(
             f"shard {commit.shard} stands at append {last_seq}; epoch {commit.epoch} follows {commit.previous_seq}"
         )
     return False
@@ -226,29 +274,11 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
         return  # the transaction is gone already, which is what was wanted
 
 
-def _connect(path: Path | None, memory_limit_bytes: int) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
-        ":memory:" if path is None else str(path),
-        config={
-            "threads": 1,
-            "memory_limit": f"{memory_limit_bytes // 2**20}MiB",
-            "enable_external_access": False,
-            "checkpoint_threshold": NEVER_BY_ITSELF,
-            "preserve_insertion_order": True,
-        },
-    )
-    connection.execute("SET force_compression = 'zstd'")
-    # times are stored in UTC, and `time > now()` compares by the session's zone, which would be the machine's
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
 def _prepare(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
     """Make the tables of a store in memory; look at the format of one in a file."""
     if path is None:
         connection.execute(TABLES)
+        _add_tables(connection)
         return
     try:
         found = connection.execute("SELECT max(format) FROM about").fetchall()[0][0]
@@ -259,30 +289,18 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
     if found != FORMAT:
         fix = "use the version of the program that wrote it, or another place"
         raise StoreError(f"{path}: written in format {found}; this program reads format {FORMAT}; {fix}")
-
-
-def _create(path: Path) -> None:
-    """Make the file under another name first: a crash while it is made must not leave one that cannot be opened."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".new")
-    for leftover in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
-        leftover.unlink(missing_ok=True)
-    connection = duckdb.connect(str(unfinished))
-    connection.execute(TABLES)
-    connection.execute("INSERT INTO about VALUES (?, now()::TIMESTAMP)", [FORMAT])
-    connection.execute("CHECKPOINT")
-    connection.close()
-    _sync(unfinished)
-    unfinished.rename(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        _add_tables(connection)
+    except duckdb.Error as exc:
+        raise StoreError(f"{path}: its missing tables cannot be made: {exc}") from exc
+
+
+def _add_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables that this program has beyond those the file was made with; a file that has them is not written."""
+    there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    missing = [sql for name, sql in ADDED_TABLES.items() if name not in there]
+    if missing:
+        connection.execute(";".join(["BEGIN TRANSACTION", *missing, "COMMIT"]))
 
 
 __all__ = ["DuckDBStore", "insert_rows"]

@@ -41,6 +41,23 @@ CREATE VIEW rollups AS
     FROM rollup_rows;
 """
 
+# tables that a file of this format may not have yet: they are made when it is opened
+ADDED_TABLES: Final = {
+    "seen": """
+CREATE TABLE seen (
+    scope VARCHAR NOT NULL, hash128 BLOB NOT NULL, body_hash BLOB NOT NULL, "at" TIMESTAMP NOT NULL,
+    shard VARCHAR NOT NULL, seq BIGINT NOT NULL, answer VARCHAR
+)""",
+    "dead_letters": """
+CREATE TABLE dead_letters (
+    shard VARCHAR NOT NULL, seq BIGINT NOT NULL, idx INTEGER NOT NULL, hash128 BLOB NOT NULL,
+    "at" TIMESTAMP NOT NULL, received_at TIMESTAMP NOT NULL, source VARCHAR NOT NULL, stage VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL, traceback VARCHAR NOT NULL, mapping VARCHAR NOT NULL, payload BLOB NOT NULL
+)""",
+    "discarded": """
+CREATE TABLE discarded (shard VARCHAR NOT NULL, seq BIGINT NOT NULL, idx INTEGER NOT NULL, "at" TIMESTAMP NOT NULL)""",
+}
+
 STATE_COLUMNS: Final = (
     "count", "n_values", "sum", "sum_low", "min", "max", "last", "last_time", "last_order",
 )  # fmt: skip

@@ -103,17 +103,18 @@ class Api:
 
     async def ledger(self, request: Request) -> Response:  # noqa: ARG002  a route's handler takes the request
         """Give what became of every event."""
-        return _json(self._service.ledger.as_dict())
+        return _json({**self._service.ledger.as_dict(), "once": self._service.once()})
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002  a route's handler takes the request
         """Say that the process is alive."""
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002  a route's handler takes the request
-        """Say whether events are accepted now, and if not, why."""
-        reasons = self._service.not_ready()
+        """Say whether events are accepted now, and if not, why; a source in trouble is named, but others go on."""
+        reasons, troubles = self._service.not_ready(), self._service.degraded()
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-        return _json({"status": "not ready" if reasons else "ready", "reasons": reasons}, status)
+        words = "not ready" if reasons else "degraded" if troubles else "ready"
+        return _json({"status": words, "reasons": [*reasons, *troubles]}, status)
 
     async def prometheus(self, request: Request) -> Response:
         """Give the server's own metrics."""
@@ -149,7 +150,8 @@ def _about(metric: Metric) -> dict[str, Any]:
 def _time(name: str, text: str) -> int:
     """Read a time, ISO 8601 or a number as in events, in milliseconds."""
     try:
-        number = float(text) if text.lstrip("-").replace(".", "", 1).isdigit() else None
+        plain = text.isascii() and text.lstrip("-").replace(".", "", 1).isdigit()
+        number = float(text) if plain else None
         return parse_timestamp(text.replace(" ", "+") if number is None else number) // 1000
     except (ValueError, OverflowError) as exc:
         raise QueryError(f"{name}: {exc}, got {text[:60]!r}") from None

@@ -22,12 +22,15 @@ from starlette.routing import Route
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.sources.http import HttpSource
-from streamgauge.web import api, problem
+from streamgauge.web import api, dead_letters, problem
+from streamgauge.web.letters import LetterDesk
 from streamgauge.web.openapi import document, documentation_page
 from streamgauge.web.problem import Receive, Scope, Send
 from streamgauge.web.service import Service
 from streamgauge.web.socket import PATH as SOCKET_PATH
 from streamgauge.web.socket import SocketEndpoint
+from streamgauge.web.verify import VerifyDesk
+from streamgauge.web.verify import routes as verify_routes
 
 log = structlog.get_logger()
 
@@ -47,11 +50,15 @@ NOT_KEPT: Final = (b"cache-control", b"no-store")  # figures change; what is ser
 class WebApplication:
     """The server's ASGI application."""
 
-    def __init__(self, service: Service, *, source: HttpSource, socket: SocketEndpoint) -> None:
+    def __init__(
+        self, service: Service, *, source: HttpSource, socket: SocketEndpoint, letters: LetterDesk, verify: VerifyDesk
+    ) -> None:
         self._source, self._socket = source, socket
         rest = Starlette(
             routes=[
                 *api.routes(service),
+                *dead_letters.routes(letters),
+                *verify_routes(verify),
                 Route("/", _page, methods=["GET"]),
                 Route("/docs", _documentation, methods=["GET"]),
                 Route("/openapi.json", _openapi, methods=["GET"]),

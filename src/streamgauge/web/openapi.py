@@ -8,7 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from streamgauge.verify import Report
 from streamgauge.version import __version__
+from streamgauge.web.dead_letters import PATH as LETTERS_PATH
+from streamgauge.web.dead_letters import Discarded, Wanted
+from streamgauge.web.letters import Letter, LetterList, Replayed
+from streamgauge.web.verify import PATH as VERIFY_PATH
 
 Schema = dict[str, Any]
 
@@ -24,6 +29,7 @@ class Accepted(msgspec.Struct, omit_defaults=True):
     """What became of the events."""
 
     accepted: int
+    duplicates: int = 0
     rejected: int = 0
     errors: list[EventError] = []
 
@@ -103,14 +109,23 @@ class LedgerCounts(msgspec.Struct):
     requests_refused: int
 
 
-class LedgerAnswer(LedgerCounts):
-    """The ledger in all, and by source."""
+class Once(msgspec.Struct):
+    """How many ids are remembered, and for how many seconds back certainly every one: sent again, it counts once."""
 
+    ids: int
+    horizon_s: int
+
+
+class LedgerAnswer(LedgerCounts):
+    """The ledger in all, and by source; `imbalance`: events by which its equation does not hold, 0 unless there is a bug."""
+
+    imbalance: int
     sources: dict[str, LedgerCounts]
+    once: Once
 
 
 class Status(msgspec.Struct):
-    """Whether the server is alive, or ready, and if not, why."""
+    """Whether the server is alive, or ready, and if not, why; `degraded`: ready, but a source is in trouble."""
 
     status: str
     reasons: list[str] = []
@@ -130,14 +145,36 @@ RANGE: Final = [
     ("top", "integer", "only the series with the greatest counts"),
     ("where", "string", "an SQL condition on the metric's groups"),
 ]
+LETTERS: Final = [
+    ("limit", "integer", "letters of a page, at most 200; default: 50"),
+    ("after", "string", "the name of the last letter that is known already: `next` of the page before"),
+    ("state", "string", "`open` (default), or `all`: those that were replayed or discarded, too"),
+]
 
 
 @cache
 def document() -> bytes:
     """Give the OpenAPI document."""
-    kinds = (Accepted, Problem, MetricList, MetricAnswer, SqlAnswer, SqlBody, LedgerAnswer, Status)
+    kinds = (
+        Accepted,
+        Problem,
+        MetricList,
+        MetricAnswer,
+        SqlAnswer,
+        SqlBody,
+        LedgerAnswer,
+        Status,
+        LetterList,
+        Letter,
+        Wanted,
+        Replayed,
+        Discarded,
+        Report,
+    )
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    paths = {path: {method: operation} for path, method, operation in _operations()}
+    paths: dict[str, dict[str, Schema]] = {}
+    for path, method, operation in _operations():
+        paths.setdefault(path, {})[method] = operation
     about = {"title": "Streamgauge", "version": __version__, "description": "Events in, exact numbers out."}
     return msgspec.json.encode(
         {"openapi": "3.1.0", "info": about, "paths": paths, "components": {"schemas": schemas}}
@@ -151,6 +188,8 @@ def _operations() -> list[tuple[str, str, Schema]]:
         ("/api/metrics/{name}", "get", _metric()),
         ("/api/query", "post", _query()),
         ("/api/ledger", "get", _get("What became of every event", "LedgerAnswer")),
+        *_dead_letters(),
+        (VERIFY_PATH, "post", _verify()),
         ("/healthz", "get", _get("Is the process alive", "Status")),
         ("/readyz", "get", {**_get("Are events accepted now", "Status"), "responses": {**_ok("Status"), "503": _is("Status", "not ready")}}),
         ("/metrics", "get", {"summary": "The server's own metrics, for Prometheus", "responses": {"200": {"description": "text", "content": {"text/plain": {"schema": {"type": "string"}}}}}}),
@@ -190,13 +229,23 @@ def _events() -> Schema:
         },
         "application/x-ndjson": {"schema": {"type": "string"}},
     }
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "A request that is sent again with the same key and body counts once, and is answered as it was.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    }
+    refused = _is("Accepted", "no event was acceptable, or the Idempotency-Key came before with another body")
+    refused["content"] |= _is("Problem", "", "application/problem+json")["content"]
     return {
         "summary": "Send one event, an array of events, or one event a line",
         "description": "`Content-Encoding: gzip` or `zstd`. The query string may name other fields: `?type=event&timestamp=ts`.",
+        "parameters": [key],
         "requestBody": {"required": True, "content": content},
         "responses": {
             "202": _is("Accepted", "accepted: will be counted, whatever happens"),
-            "422": _is("Accepted", "no event was acceptable"),
+            "422": refused,
             **_problems(
                 (400, "not JSON"),
                 (413, "too large"),
@@ -235,6 +284,36 @@ def _query() -> Schema:
             "200": answer,
             **_problems((400, "not a SELECT that may run"), (413, "too large"), (503, "took too long")),
         },
+    }
+
+
+def _dead_letters() -> list[tuple[str, str, Schema]]:
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    page = [
+        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": kind}}
+        for name, kind, text in LETTERS
+    ]
+    body = {"required": True, "content": {"application/json": {"schema": _ref("Wanted")}}}
+    bad, missing, full = (
+        (400, "a question that cannot be answered"),
+        (404, "no such letter"),
+        (503, "no room now"),
+    )
+    one, discarded = f"{LETTERS_PATH}/{{name}}", _ok("Discarded")
+    return [
+        (LETTERS_PATH, "get", {"summary": "Events that could not be handled, the last ones first", "parameters": page, "responses": {**_ok("LetterList"), **_problems(bad)}}),
+        (one, "get", {"summary": "One of them, with its event and why it failed", "parameters": [name], "responses": {**_ok("Letter"), **_problems(bad, missing)}}),
+        (one, "delete", {"summary": "Mark one as dealt with", "parameters": [name], "responses": {**discarded, **_problems(bad, missing)}}),
+        (f"{LETTERS_PATH}/replay", "post", {"summary": "Send them again; each counts once, however often it is sent", "requestBody": body, "responses": {"202": _is("Replayed", "what became of them"), **_problems(bad, (413, "too large"), full)}}),
+        (f"{LETTERS_PATH}/discard", "post", {"summary": "Mark them as dealt with", "requestBody": body, "responses": {**discarded, **_problems(bad, (413, "too large"))}}),
+    ]  # fmt: skip
+
+
+def _verify() -> Schema:
+    return {
+        "summary": "Derive all figures again from the raw events, and tell what is stored otherwise",
+        "description": "It changes nothing. One runs at a time; after two minutes it tells what it has found by then.",
+        "responses": {**_ok("Report"), **_problems((503, "another one is under way; see Retry-After"))},
     }
 
 

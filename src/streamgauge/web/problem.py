@@ -17,10 +17,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MEDIA_TYPE = "application/problem+json"
+LONGEST_DETAIL: Final = 1000  # characters; a question of any length may be quoted in it
 
 _STATUS: Final[Mapping[type[Exception], HTTPStatus]] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DecodeError: HTTPStatus.BAD_REQUEST,
     errors.UnknownMetric: HTTPStatus.NOT_FOUND,
     errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -28,16 +30,20 @@ _STATUS: Final[Mapping[type[Exception], HTTPStatus]] = {
     errors.ExpressionError: HTTPStatus.BAD_REQUEST,
     errors.Saturated: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _CODES: Final[Sequence[tuple[type[Exception], str]]] = (
     (errors.ExpressionError, "bad_expression"),
     (errors.JournalError, "storage_error"),
+    (errors.StoreError, "store_error"),
     (errors.StreamgaugeError, "bad_request"),
 )
 
 
 def body_of(status: int, code: str, detail: str, **more: Any) -> bytes:
-    """Write a problem."""
+    """Write a problem. Of a detail that quotes something very long, the middle is left out."""
+    if len(detail) > LONGEST_DETAIL:
+        detail = f"{detail[: LONGEST_DETAIL // 2]} … {detail[-LONGEST_DETAIL // 2 :]}"
     problem = {
         "title": HTTPStatus(status).phrase,
         "status": int(status),

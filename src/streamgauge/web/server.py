@@ -7,8 +7,9 @@ Signals are left alone, so that whoever runs the loop decides what ends the proc
 import asyncio
 import errno
 import socket
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,7 +21,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from streamgauge.errors import InternalError, OptionError
+from streamgauge.web.listening import accept_the_last
 from streamgauge.web.protocols import HttpProtocol, WebSocketProtocol
+from streamgauge.web.protocols.direct import DirectHandler
 
 __all__ = [
     "Server",
@@ -32,7 +35,9 @@ __all__ = [
     "uvicorn_config",
 ]
 
+_KEPT_FILES: Final = 64  # open files for the journal, the store and everything else that is no connection
 _LAST_WORDS_S: Final = 1.0
+_LAST_CALL_S: Final = 0.1
 # a host file may name ::1 on a machine without IPv6
 _NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -45,7 +50,8 @@ class ServerLimits:
     to the end of the header, `body_timeout_s` from there to the end of the body, without the time in which the
     application did not want to read. `write_timeout_s` and, for a viewer, `viewer_timeout_s` end a connection
     that takes nothing. A refused sender is listened to for `linger_s` more, so that it can read why.
-    `pipelined_requests` and `websocket_fragments` bound what costs more memory than its bytes;
+    Beyond `connections` at a time (None: as many as the limit on open files leaves room for) who connects is told
+    to come back. `pipelined_requests` and `websocket_fragments` bound what costs more memory than its bytes;
     `websocket_pings` is the most between two looks at the deadlines, which are at most a second apart.
     """
 
@@ -58,6 +64,7 @@ class ServerLimits:
     viewer_timeout_s: float = 10.0
     keep_alive_timeout_s: int = 30
     linger_s: float = 2.0
+    connections: int | None = None
     pipelined_requests: int = 1024
     websocket_message_bytes: int = 1024 * 1024
     websocket_fragments: int = 16 * 1024
@@ -170,11 +177,36 @@ class ServerConfig(uvicorn.Config):
     `refused` counts the requests that never reached the application, by the `code` in their answer.
     """
 
-    def __init__(self, app: Any, limits: ServerLimits, **settings: Any) -> None:
+    def __init__(
+        self,
+        app: Any,
+        limits: ServerLimits,
+        on_refused: Callable[[], None],
+        direct: DirectHandler | None,
+        **settings: Any,
+    ) -> None:
         super().__init__(app, **settings)
         self.limits = limits
         self.watch = Watch(min(1.0, limits.shortest_timeout_s / 4))
+        self.most_connections = _room_for_connections() if limits.connections is None else limits.connections
         self.refused: Counter[str] = Counter()
+        self._on_refused = on_refused
+        self.direct = direct
+
+    def count_refused(self, code: str) -> None:
+        """Count a request that the application never sees."""
+        self.refused[code] += 1
+        self._on_refused()
+
+
+def _room_for_connections() -> int:
+    """Give how many connections there may be before the journal and the store would lack open files."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    import resource  # noqa: PLC0415  not there on Windows
+
+    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most_files == resource.RLIM_INFINITY else max(1, most_files - _KEPT_FILES)
 
 
 def uvicorn_config(
@@ -186,18 +218,24 @@ def uvicorn_config(
     backlog: int = 2048,
     stop_timeout_s: int = 10,
     trusted_proxies: Sequence[str] = (),
+    on_refused: Callable[[], None] = lambda: None,
+    direct: DirectHandler | None = None,
 ) -> ServerConfig:
     """Set up a server for an ASGI application.
 
     `port` 0 means any free one. `trusted_proxies` are the addresses whose `X-Forwarded-For` is believed: none,
-    unless named. No access log is written (addresses carry keys), no `Server` header is sent, the `Date` is
-    renewed once a second, messages are not compressed (that would end sending one frame to everybody), and
-    lifespan events are not sent: who starts the server starts the application.
+    unless named. `on_refused` is called for each request that is refused before the application. `direct` takes small requests
+    to one address without the application, which has to take them as well. No access log
+    is written (addresses carry keys), no `Server` header is sent, the `Date` is renewed once a second, messages
+    are not compressed (that would end sending one frame to everybody), and lifespan events are not sent: who
+    starts the server starts the application.
     """
     chosen = limits or ServerLimits()
     return ServerConfig(
         app,
         chosen,
+        on_refused,
+        direct,
         host=host,
         port=port,
         http=HttpProtocol,
@@ -275,11 +313,20 @@ class Server:
         state = self._uvicorn.server_state
         if grace_s is not None:
             self._config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # only handed to wait_for
+        await self._last_call(state)
         await self._uvicorn.shutdown(sockets=self._sockets)
         for connection in tuple(state.connections):
             connection.transport.abort()
         if state.tasks:
             await asyncio.wait(tuple(state.tasks), timeout=_LAST_WORDS_S)
+
+    async def _last_call(self, state: ServerState) -> None:
+        """Hear those who got through before we cease to listen: closed with a request unread, they would be reset."""
+        loop = asyncio.get_running_loop()
+        for connection in [each for listening in self._sockets for each in accept_the_last(listening)]:
+            await loop.connect_accepted_socket(lambda: HttpProtocol(self._config, state, {}), connection)
+        if state.connections:
+            await asyncio.sleep(_LAST_CALL_S)
 
     async def _tick(self) -> None:
         while True:

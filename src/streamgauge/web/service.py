@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -56,6 +56,8 @@ class Service:
     progress: Progress
     now_us: Callable[[], int]
     not_ready: Callable[[], list[str]]
+    degraded: Callable[[], list[str]] = list
+    once: Callable[[], Mapping[str, int]] = dict
     exposition: Callable[[str], tuple[bytes, str]]
     sql_timeout_s: float
     sql_max_rows: int

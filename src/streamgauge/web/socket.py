@@ -1,15 +1,17 @@
-"""`/socket/websocket`: the Phoenix Channels protocol over WebSocket, for the dashboard's viewers."""
+"""`/socket/websocket`: the Phoenix Channels protocol over WebSocket, for viewers of dashboards and senders of events."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
 import structlog
 
 from streamgauge.channels import (
+    Action,
     Close,
     Connection,
     Join,
@@ -19,25 +21,43 @@ from streamgauge.channels import (
     Push,
     serializer_for,
 )
-from streamgauge.errors import StreamgaugeError
-from streamgauge.live.hub import TOPIC, Hub, JoinRefused
-from streamgauge.live.view import Range
+from streamgauge.errors import DecodeError
+from streamgauge.live.hub import TOPIC as DASHBOARD
+from streamgauge.live.hub import Hub
+from streamgauge.sources.socket import MANY, Pushes, SocketSource
+from streamgauge.sources.socket import TOPIC as EVENTS
 from streamgauge.web.problem import Receive, Scope, Send
-from streamgauge.web.protocols import VIEWER_EXTENSION, Viewer, frame_text
+from streamgauge.web.protocols import VIEWER_EXTENSION, Viewer
+from streamgauge.web.replies import Replies
+from streamgauge.web.watching import DirectWatcher, Frames, QueuedWatcher, Watching
 
 log = structlog.get_logger()
 
 PATH: Final = "/socket/websocket"
 IDLE_S: Final = 60.0  # a client's heartbeat comes every 30 s
 SUBPROTOCOL: Final = "phoenix"
+TOO_BIG: Final = 1009
+GOING_AWAY: Final = 1001
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """What a message may be at most, in bytes: any message, and one that carries `new_events`.
+
+    idle_s: after so long without a message a connection is closed.
+    """
+
+    message_bytes: int = 2**20
+    events_bytes: int = 32 * 2**20
+    idle_s: float = IDLE_S
 
 
 class SocketEndpoint:
-    """The ASGI application behind the socket. idle_s: after so long without a message a connection is closed."""
+    """The ASGI application behind the socket."""
 
-    def __init__(self, hub: Hub, *, idle_s: float = IDLE_S) -> None:
-        self._hub, self._idle_s = hub, idle_s
-        self._framed = _Frames()
+    def __init__(self, hub: Hub, source: SocketSource, limits: SocketLimits | None = None) -> None:
+        self._hub, self._source, self._limits = hub, source, limits or SocketLimits()
+        self._framed = Frames()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
@@ -49,18 +69,13 @@ class SocketEndpoint:
             return
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
-        session = _Session(self._hub, self._watcher(scope, send), send)
+        viewer = (scope.get("extensions") or {}).get(VIEWER_EXTENSION)
+        watcher = QueuedWatcher(send) if viewer is None else DirectWatcher(viewer, self._framed)
+        session = _Session(self._hub, self._source, self._limits, watcher=watcher, viewer=viewer, send=send)
         try:
-            await session.run(receive, self._idle_s)
+            await session.run(receive)
         finally:
             session.end()
-
-    def _watcher(self, scope: Scope, send: Send) -> _DirectWatcher | _QueuedWatcher:
-        viewer = (scope.get("extensions") or {}).get(VIEWER_EXTENSION)
-        if viewer is None:
-            return _QueuedWatcher(send)
-        viewer.become_viewer()
-        return _DirectWatcher(viewer, self._framed)
 
 
 def _refusal(scope: Scope) -> str | None:
@@ -84,133 +99,126 @@ def _host_of(origin: str) -> str | None:
         return None  # an address that cannot be one is none of ours
 
 
-class _DirectWatcher:
-    """A viewer on our own server: ready frames go straight to its connection."""
-
-    def __init__(self, viewer: Viewer, framed: _Frames) -> None:
-        self._viewer, self._framed = viewer, framed
-
-    def send(self, frame: bytes) -> bool:
-        return self._viewer.write(self._framed(frame))
-
-    def ready(self) -> bool:
-        return self._viewer.writable
-
-    def close(self, code: int, reason: str) -> None:
-        self._viewer.close(code, reason)
-
-
-class _Frames:
-    """Remembers the framing of the last message, which is the same for every viewer."""
-
-    def __init__(self) -> None:
-        self._message = self._frame = b""
-
-    def __call__(self, message: bytes) -> bytes:
-        if message is not self._message:
-            self._message, self._frame = message, frame_text(message)
-        return self._frame
-
-
-class _QueuedWatcher:
-    """A viewer under another ASGI server: one message under way at a time, the next is refused until it has gone."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._task: asyncio.Task[None] | None = None
-        self._last_words: asyncio.Task[None] | None = None
-
-    def send(self, frame: bytes) -> bool:
-        if not self.ready():
-            return False
-        self._task = self._deliver({"type": "websocket.send", "text": frame.decode()})
-        return True
-
-    def _deliver(self, message: dict[str, Any]) -> asyncio.Task[None]:
-        async def deliver() -> None:
-            try:
-                await self._send(message)
-            except (OSError, RuntimeError):
-                return  # the connection has ended; `receive` says so too
-
-        return asyncio.create_task(deliver())
-
-    def ready(self) -> bool:
-        return self._last_words is None and (self._task is None or self._task.done())
-
-    def close(self, code: int, reason: str) -> None:
-        if self._last_words is None:
-            self._last_words = self._deliver({"type": "websocket.close", "code": code, "reason": reason})
+def _is_longer(frame: str | bytes, most: int) -> bool:
+    """Tell whether a message has more bytes than allowed."""
+    return len(frame) > most or (
+        isinstance(frame, str) and not frame.isascii() and len(frame.encode()) > most
+    )
 
 
 class _Session:
     """One connection: what it has joined, and what it is answered."""
 
-    def __init__(self, hub: Hub, watcher: _DirectWatcher | _QueuedWatcher, send: Send) -> None:
-        self._hub, self._watcher, self._send = hub, watcher, send
+    def __init__(
+        self,
+        hub: Hub,
+        source: SocketSource,
+        limits: SocketLimits,
+        *,
+        watcher: DirectWatcher | QueuedWatcher,
+        viewer: Viewer | None,
+        send: Send,
+    ) -> None:
+        self._limits, self._viewer, self._send = limits, viewer, send
         self._connection = Connection()
-        self._watched: Range | None = None
+        self._watching = Watching(hub, watcher, self._connection, self._answer)
+        self._pushes = Pushes(source, Replies(send, viewer).send)
+        self._loop = asyncio.get_running_loop()
+        self._silent_since: float | None = None
+        self._timer = self._loop.call_later(limits.idle_s, self._look_at_the_clock)
+        self._last_words: asyncio.Task[None] | None = None
 
-    async def run(self, receive: Receive, idle_s: float) -> None:
+    async def run(self, receive: Receive) -> None:
+        """Take messages until the connection ends, or has to."""
         while True:
-            try:
-                async with asyncio.timeout(idle_s):
-                    message = await receive()
-            except TimeoutError:
-                await self._send({"type": "websocket.close", "code": 1001, "reason": "no heartbeat"})
-                return
+            self._silent_since = self._loop.time()
+            message = await receive()
+            self._silent_since = None
             if message["type"] == "websocket.disconnect":
                 return
             frame = message.get("text")
-            for action in self._connection.receive(frame if frame is not None else message.get("bytes", b"")):
-                if isinstance(action, Close):
-                    await self._send(
-                        {"type": "websocket.close", "code": action.code, "reason": action.reason}
-                    )
-                    return
-                await self._act(action)
+            if not await self._take(message.get("bytes", b"") if frame is None else frame):
+                return
 
-    async def _act(self, action: Join | Push | Leave | Outgoing) -> None:
-        if isinstance(action, Outgoing):
+    def _look_at_the_clock(self) -> None:
+        """Close a connection that has been silent; one timer an idle time costs the messages nothing."""
+        idle_s = self._limits.idle_s
+        silent_s = 0.0 if self._silent_since is None else self._loop.time() - self._silent_since
+        if silent_s >= idle_s:
+            self._last_words = self._loop.create_task(self._close(GOING_AWAY, "no heartbeat"))
+        else:
+            self._timer = self._loop.call_later(idle_s - silent_s, self._look_at_the_clock)
+
+    async def _take(self, frame: str | bytes) -> bool:
+        """Do what a frame asks for; False where the connection has been closed."""
+        most = self._limits.message_bytes
+        is_long = _is_longer(frame, most)
+        for action in self._connection.receive(frame):
+            if isinstance(action, Close):
+                await self._close(action.code, action.reason)
+                return False
+            if is_long and not _carries_many(action):
+                await self._close(TOO_BIG, f"a message of more than {most} bytes")
+                return False
+            await self._act(action)
+        return True
+
+    async def _act(self, action: Action) -> None:
+        if isinstance(action, Push):
+            await self._push(action)
+        elif isinstance(action, Outgoing):
             await self._answer(action.data)
-        elif isinstance(action, Leave):
-            self.end()
         elif isinstance(action, Join):
             await self._join(action)
-        else:
-            reason = {"code": "unknown_event", "reason": f"{TOPIC} takes no {action.message.event!r}"}
-            await self._answer(self._connection.reply(action, "error", reason))
+        elif isinstance(action, Leave):
+            self._leave(action.topic)
+
+    async def _push(self, push: Push) -> None:
+        message = push.message
+        if message.topic == EVENTS:
+            await self._pushes.take(message)
+            return
+        reason = {"code": "unknown_event", "reason": f"{message.topic} takes no {message.event!r}"}
+        await self._answer(self._connection.reply(push, "error", reason))
 
     async def _join(self, join: Join) -> None:
-        if join.topic != TOPIC:
-            await self._answer(
-                self._connection.refuse(join, {"code": "unknown_topic", "reason": f"there is {TOPIC}"})
-            )
+        if join.topic == DASHBOARD:
+            await self._watching.join(join)
             return
-        late: list[bytes] = []
-
-        def deliver(snapshot: bytes) -> bool:
-            answer = self._connection.accept(join, snapshot)
-            sent = self._watcher.send(answer)
-            if not sent:
-                late.append(answer)
-            return sent
-
+        if join.topic != EVENTS:
+            unknown = {"code": "unknown_topic", "reason": f"there are {EVENTS} and {DASHBOARD}"}
+            await self._answer(self._connection.refuse(join, unknown))
+            return
         try:
-            params = msgspec.json.decode(join.params, type=dict[str, Any])
-            self._watched = await self._hub.join(self._watcher, params, deliver)
-        except (msgspec.DecodeError, JoinRefused) as exc:
-            await self._answer(self._connection.refuse(join, {"code": "bad_params", "reason": str(exc)}))
-        except StreamgaugeError as exc:
-            log.exception("a view could not be opened")
-            await self._answer(self._connection.refuse(join, {"code": "unavailable", "reason": str(exc)}))
-        for answer in late:
-            await self._answer(answer)
+            self._pushes.join(join.params)
+        except DecodeError as exc:
+            await self._answer(self._connection.refuse(join, {"code": exc.code, "reason": exc.problem}))
+            return
+        self._allow(max(self._limits.events_bytes, self._limits.message_bytes))
+        await self._answer(self._connection.accept(join))
+
+    def _leave(self, topic: str) -> None:
+        if topic == DASHBOARD:
+            self._watching.end()
+        elif topic == EVENTS:
+            self._allow(self._limits.message_bytes)
+
+    def _allow(self, message_bytes: int) -> None:
+        if self._viewer is not None:
+            self._viewer.max_message_bytes = message_bytes
 
     async def _answer(self, frame: bytes) -> None:
         await self._send({"type": "websocket.send", "text": frame.decode()})
 
+    async def _close(self, code: int, reason: str) -> None:
+        with suppress(OSError, RuntimeError):  # it has ended in the meantime; `receive` says so too
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
     def end(self) -> None:
-        if self._watched is not None:
-            self._hub.leave(self._watcher, self._watched)
-            self._watched = None
+        """Watch no longer, and wait for nothing."""
+        self._timer.cancel()
+        self._watching.end()
+
+
+def _carries_many(action: Action) -> bool:
+    return isinstance(action, Push) and (action.message.topic, action.message.event) == (EVENTS, MANY)

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { latestOf } from "../derive.js";
 import { html } from "../html.js";
+import { bucketWords } from "./bucket_words.js";
 import { DataTable } from "./data_table.js";
 import { PanelHead } from "./panel_head.js";
 import { Plot } from "./plot.js";
@@ -55,12 +56,6 @@ export function TableButton({ store, id, asTable, title }) {
   const word = asTable ? "Chart" : "Table";
   return html`
     <button class="quiet" aria-label="${word}: ${title}" title="${word} (t)" onClick=${() => store.toggleTables([id])}>${word}</button>`;
-}
-
-/** A bucket as it is named in tables and aloud. @param {import("../state.js").Store} store @param {number | undefined} second */
-export function bucketWords(store, second) {
-  if (second === undefined) return "";
-  return store.times.value.bucket(second * 1000, store.state.value?.range.step_ms ?? 1000, Date.now());
 }
 
 /** The bucket under the cursor. @param {{store: import("../state.js").Store, cursor: Cursor, times: number[]}} props */

@@ -1,13 +1,11 @@
 // @ts-check
 /** What a chart shows, as rows: newest first, every digit. */
 import { html } from "../html.js";
+import { bucketWords } from "./bucket_words.js";
 
 /** @param {{store: import("../state.js").Store, caption: string, times: number[], curves: import("../types.js").Curve[],
  *   format: (value: number | null) => string}} props  times in seconds */
 export function DataTable({ store, caption, times, curves, format }) {
-  const now = Date.now();
-  const stepMs = store.state.value?.range.step_ms ?? 1000;
-  const { bucket } = store.times.value;
   const rows = times.map((second, index) => ({ second, index })).reverse();
   return html`
     <div class="table-box" tabindex="0" role="region" aria-label="${caption}: table">
@@ -17,7 +15,7 @@ export function DataTable({ store, caption, times, curves, format }) {
         <tbody>
           ${rows.map(({ second, index }) => html`
             <tr key=${second}>
-              <th scope="row">${bucket(second * 1000, stepMs, now)}</th>
+              <th scope="row">${bucketWords(store, second)}</th>
               ${curves.map(({ label, values }) => html`<td class="number" key=${label}>${format(values[index] ?? null)}</td>`)}
             </tr>`)}
         </tbody>

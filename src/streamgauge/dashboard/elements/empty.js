@@ -19,9 +19,9 @@ export function NothingInRange({ store, actions }) {
   return html`
     <section class="nothing" role="status" aria-label="No events">
       <h2>${filter === null ? "No events in this range" : html`No <code>${filter}</code> events in this range`}</h2>
-      <p>Nothing${filter === null ? "" : " of this type"} happened between ${stretch(range.from, range.to, now)}.</p>
+      <p>Nothing${filter === null ? "" : " of this type"} happened between<br /><span class="stretch">${stretch(range.from, range.to, now)}.</span></p>
       ${extent !== null && !inside && html`
-        <p>There are ${exact(state.total_events)} events${ago(extent.to, now)}:<br />${stretch(extent.from, extent.to, now)}</p>`}
+        <p>There are ${exact(state.total_events)} events${ago(extent.to, now)}:<br /><span class="stretch">${stretch(extent.from, extent.to, now)}</span></p>`}
       <div class="nothing-actions">
         ${extent !== null && !inside && html`<button class="primary" onClick=${() => actions.go({ choice: covering(extent) })}>Jump to the data</button>`}
         ${filter !== null && html`<button onClick=${() => actions.go({ filter: null })}>Clear the filter</button>`}

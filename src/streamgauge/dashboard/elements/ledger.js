@@ -22,12 +22,13 @@ export function Ledger({ store }) {
   if (ledger === undefined) return null;
   return html`
     <section class="panel ledger" aria-label="Ledger">
-      <${PanelHead} store=${store} title="Ledger" hint="Every event that was received is in exactly one of these. The sum is checked with each update.">
+      <${PanelHead} store=${store} title="Ledger" hint="Every event that was received is in exactly one of these. The sum is checked with each update; requests that were refused unread stand beside it.">
         <${Verdict} missing=${unaccounted(ledger)} />
       <//>
       <div class="equation">
         <${Term} field="received" count=${ledger.received} />
         ${FATES.map((fate, index) => html`<${Term} key=${fate} sign=${index === 0 ? "=" : "+"} field=${fate} count=${ledger[fate]} />`)}
+        <${Term} sign="beside" field="requests_refused" count=${ledger.requests_refused} />
       </div>
       <${BySource} sources=${ledger.sources} />
     </section>`;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The canvas of a chart inside the page: made again when its looks change, fed when its data does, read by keys. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { TimeChart } from "../chart.js";
 import { html } from "../html.js";
 
@@ -30,7 +30,8 @@ export function Plot({ store, actions, title, looks, options, columns, painted, 
   const byKeys = useRef(false);
   const times = store.times.value;
 
-  useEffect(() => {
+  // before the picture is painted: a frame later there would be a frame without charts
+  useLayoutEffect(() => {
     const made = new TimeChart(/** @type {HTMLElement} */ (host.current), {
       ...options, times,
       onZoom: (from, to) => actions.go({ choice: { from, to } }),
@@ -47,9 +48,10 @@ export function Plot({ store, actions, title, looks, options, columns, painted, 
       made.destroy();
     };
   }, [looks, times, store.colours.value]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     chart.current?.draw(columns, painted);
     chart.current?.markGap(store.gap.value);
+    chart.current?.markOpen(store.openSince.value);
   });
   useEffect(() => () => store.release("chart"), []);
 

@@ -1,6 +1,6 @@
 // @ts-check
 /** Name and place, the filter, the range, pause, the state of the link, the theme. */
-import { compact, lag } from "../format.js";
+import { compact, exact, lag } from "../format.js";
 import { html } from "../html.js";
 import { ALL, DEFAULT_PRESET, PRESETS } from "../range.js";
 import { THEMES } from "../theme.js";
@@ -53,7 +53,7 @@ function RangeBar({ store, actions }) {
           title="${words}${index < 6 ? ` (${index + 1})` : ""}" onClick=${() => actions.go({ choice: { preset: name } })}>${name}</button>`)}
       ${!("preset" in choice) && html`
         <button class="fixed-range" aria-pressed="true" title="Leave this range (Esc)" onClick=${() => actions.go({ choice: { preset: DEFAULT_PRESET } })}>
-          ${store.times.value.stretch(choice.from, choice.to, store.now.value)}<span aria-hidden="true"> ×</span><span class="unseen">: leave this range</span>
+          <span class="fixed-words">${store.times.value.stretch(choice.from, choice.to, store.now.value)}</span><span aria-hidden="true">×</span><span class="unseen">: leave this range</span>
         </button>`}
       <${RangePopover} store=${store} actions=${actions} />
     </div>`;
@@ -73,10 +73,11 @@ function Link({ store }) {
   const link = store.link.value;
   const { session, now, standing, heldBack } = store;
   // a held picture must not look live, whatever the link does
-  const word = standing.value !== null && ["live", "fixed", "quiet"].includes(link) ? standing.value : link;
+  const word = standing.value !== null && ["live", "thinned", "fixed", "quiet"].includes(link) ? standing.value : link;
   const seen = {
     connecting: ["◌", "Connecting"],
     live: ["●", `Live · ${lag(session.value.lagMs)}`],
+    thinned: ["▲", `Thinned · ${lag(session.value.lagMs)}`],
     fixed: ["●", "Fixed range"],
     paused: ["❚❚", "Paused"],
     held: ["❚❚", heldBack.value === 0 ? "Held" : `Held · +${compact(heldBack.value)}`],
@@ -86,10 +87,15 @@ function Link({ store }) {
     refused: ["■", "Refused"],
   }[word];
   return html`
-    <span class="link is-${word}" title=${LINK_HINTS[word] ?? LINK_HINTS.live}>
+    <span class="link is-${word}" title=${word === "thinned" ? thinnedHint(session.value) : LINK_HINTS[word] ?? LINK_HINTS.live}>
       <i aria-hidden="true">${seen[0]}</i><span>${seen[1]}</span>
     </span>
     <span class="unseen" role="status">${word === "held" ? "" : word}</span>`;
+}
+
+/** @param {import("../session.js").Session} session */
+function thinnedHint({ thinned }) {
+  return `This page takes updates in more slowly than they come: ${exact(thinned?.updates)} were left out. What it shows is the newest; no event is missing from it`;
 }
 
 /** @type {Readonly<Record<string, string>>} */

@@ -1,0 +1,103 @@
+"""`streamgauge verify`: derives everything again from the raw events, and tells what is stored otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streamgauge.verify import Difference, Report
+
+DIFFERENT: Final = 1
+MOST_SHOWN: Final = 50
+Verified = Callable[[str | None, str | None, Path | None], Report]
+
+
+def register(cli: typer.Typer, verified: Verified, plain_errors: Callable[[Any], Any]) -> None:
+    """Add the command to the command line. verified: verifies what --url, --data and --config name."""
+
+    @cli.command(epilog="Example: streamgauge verify --data ./data")
+    @plain_errors
+    def verify(
+        *,
+        data: Annotated[
+            str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
+        ] = None,
+        url: Annotated[
+            str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
+        ] = None,
+        config_file: Annotated[
+            Path | None, typer.Option("--config", help="The server's configuration, for its metrics.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    ) -> None:
+        """Check that all figures follow from the raw events. Ends with 1 where they do not; changes nothing."""
+        report = verified(url, data, config_file)
+        if as_json:
+            print(msgspec.json.format(msgspec.json.encode(report)).decode())
+        else:
+            tell(report)
+        if not report.ok:
+            raise typer.Exit(DIFFERENT)
+
+
+def tell(report: Report) -> None:
+    """Say in words what a verification found."""
+    checked = report.checked
+    days = f"{len(checked.days)} day{'' if len(checked.days) == 1 else 's'}"
+    span = f" ({checked.days[0]} to {checked.days[-1]})" if len(checked.days) > 1 else ""
+    print(
+        f"verified {checked.events:,} events of {days}{span}, {checked.rollup_rows:,} rollup rows of"
+        f" {len(checked.metrics)} metrics, {checked.epochs:,} epochs, {checked.appends:,} journal records,"
+        f" {checked.dead_letters:,} dead letters in {report.seconds:.1f} s"
+    )
+    if report.pending_events:
+        print(f"{report.pending_events:,} events of the journal are not committed yet")
+    for left_out in report.not_checked:
+        print(f"not checked: {left_out}")
+    if not report.complete:
+        print("not checked: the rest, since the time was up")
+    if report.ok:
+        print("no differences")
+        return
+    print(f"{report.total:,} difference{'' if report.total == 1 else 's'}:")
+    _tell_differences(report)
+
+
+def _tell_differences(report: Report) -> None:
+    shown = Table("kind", "where", "what", "expected", "found", header_style="bold", box=None)
+    for one in report.differences[:MOST_SHOWN]:
+        shown.add_row(*map(escape, (one.kind, where(one), one.what, one.expected, one.found)))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(shown)
+    if report.total > MOST_SHOWN:
+        print(
+            f"(the first {min(MOST_SHOWN, report.total)}; --json gives {len(report.differences):,} of them)"
+        )
+
+
+def where(one: Difference) -> str:
+    """Say where a difference is."""
+    if one.metric is None:
+        return one.place
+    size = f" ({one.resolution} s)" if one.resolution != 1 else ""
+    return f"{one.metric} {one.series} at {_moment(one.bucket)}{size}, {one.place}"
+
+
+def _moment(bucket: int | None) -> str:
+    try:
+        return datetime.fromtimestamp(bucket or 0, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"second {bucket}"
+
+
+__all__ = ["register", "tell", "where"]

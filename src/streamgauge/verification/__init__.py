@@ -1,0 +1,1 @@
+"""How `verify` compares what is stored with what follows from the raw events; `verify.py` puts it together."""
