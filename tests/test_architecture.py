@@ -20,7 +20,7 @@ ALLOWED = {
     "columns": "",
     "identity": "",
     "ledger": "",
-    "journal": "",
+    "journal": "errors",
     "aggregate": "",
     "pipeline": "",
     "event": "columns errors",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.channels import (
+    LARGE,
     Close,
     Connection,
     Join,
@@ -596,3 +597,39 @@ def test_whatever_comes_joins_and_leaves_are_told_in_pairs(story: list[tuple[str
         assert connection.joined.items() <= present.items()
         assert len(present) <= 2
     assert {leave.topic: leave.join_ref for leave in connection.disconnect()} == present
+
+
+# long frames
+
+FIELDS = st.none() | st.text(max_size=10)
+GAPS = st.sampled_from(["", " ", "\n\t ", "\r"])
+
+
+@given(FIELDS, FIELDS, st.text(min_size=1, max_size=10), st.text(min_size=1, max_size=10), GAPS)
+def test_a_long_frame_is_read_as_a_short_one_is(
+    join_ref: str | None, ref: str | None, topic: str, event: str, gap: str
+) -> None:
+    fields = [json.dumps(field, ensure_ascii=len(topic) > 2) for field in (join_ref, ref, topic, event)]
+    short, long = '{"a":["]"]}', '{"a":["]' + "x" * LARGE + '"]}'
+
+    def framed(payload: str) -> str:
+        return f"{gap}[{gap}" + f"{gap},{gap}".join([*fields, payload]) + f"{gap}]{gap}"
+
+    found, expected = decode_text(framed(long)), decode_text(framed(short))
+    assert msgspec.structs.replace(found, payload=expected.payload) == expected
+    assert bytes(found.payload).strip() == long.encode()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["[{}", '["1","2","t","e",{}', '["1","2",null,"e",{}]', '["1",2,"t","e",{}]', '["1","2","t",{}]', "{}"],
+)
+def test_a_long_frame_that_is_none_is_a_protocol_error(frame: str) -> None:
+    payload = '{"x":"' + "y" * LARGE + '"}'
+    with pytest.raises(ProtocolError):
+        decode_text(frame.replace("{}", payload))
+
+
+def test_the_limits_of_fields_hold_in_a_long_frame_too() -> None:
+    with pytest.raises(ProtocolError, match="topic: has 300 bytes"):
+        decode_text(f'["1","2","{"t" * 300}","e","{"y" * LARGE}"]')

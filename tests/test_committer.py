@@ -225,7 +225,8 @@ async def test_a_store_that_is_full_for_a_while_costs_nothing_but_time(bench: Be
         for _ in range(3):
             bench.epoch(committer)
         await eventually(lambda: committer.trouble)
-        assert committer.trouble == "no space left on device"
+        said = committer.trouble
+        assert said == "no space left on device"
         assert await committer.caught_up(bench.seq, PATIENCE_S)
         assert committer.trouble is None
     assert stored(bench) == [1, 2, 3]

@@ -152,7 +152,7 @@ async def test_an_event_without_a_time_of_its_own_happened_when_it_first_arrived
         arrived = (await served.get(f"{PATH}/0:1:0"))["received_at"]
     async with picky(tmp_path, MENDED, data) as served:
         await post(served, "replay", all=True)
-        assert await served.ask("SELECT epoch_ms(time) FROM events") == [[arrived]]
+        assert await served.ask("SELECT epoch_us(time) // 1000 FROM events") == [[arrived]]
 
 
 async def test_discarded_letters_are_out_of_the_list_and_still_there(tmp_path: Path) -> None:

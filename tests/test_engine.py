@@ -50,7 +50,9 @@ class StubbornStore:
         self.size_bytes = self._inner.size_bytes
         self.positions = self._inner.positions
         self.seen = self._inner.seen
+        self.forget = self._inner.forget
         self.skip = self._inner.skip
+        self.audit = self._inner.audit
         self.dead_letters = self._inner.dead_letters
         self.dead_letter = self._inner.dead_letter
         self.discard_dead_letters = self._inner.discard_dead_letters

@@ -411,6 +411,25 @@ async def test_fewer_ids_are_remembered_where_that_is_wanted_and_the_horizon_say
         assert counted(await accept(engine, events_of("n0"))) == (1, 0, 0)
 
 
+async def test_the_store_does_not_keep_many_more_ids_than_are_remembered(tmp_path: Path) -> None:
+    few = {"remember_ids": 20, "remember_requests": 20}
+    async with opened(tmp_path, events=few) as engine:
+        for number in range(20):
+            await accept(engine, events_of(*[f"{number} {other}" for other in range(10)]))
+            await committed(engine)
+        table = "SELECT count(*) FROM seen"
+        store = engine.store
+        assert isinstance(store, DuckDBStore)
+
+        def kept() -> int:
+            with store._cursor() as cursor:
+                return int(cursor.execute(table).fetchall()[0][0])
+
+        await until(lambda: kept() <= 80)
+    async with opened(tmp_path, events=few) as engine:
+        assert counted(await accept(engine, events_of("19 9", "0 0"))) == (1, 0, 1)
+
+
 async def test_an_old_journal_is_replayed_as_it_was_counted_then(tmp_path: Path) -> None:
     """Before ids were looked at, an id may have been journaled twice."""
     async with opened(tmp_path / "data", store={"commit_interval": LONG}) as engine:

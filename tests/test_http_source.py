@@ -475,7 +475,7 @@ async def test_a_full_pipeline_answers_503_when_the_sender_has_waited_long_enoug
 
     shard = Shard(room=never)
     answer = await send(shard.source, EVENT)
-    assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "saturated", "1")
+    assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "saturated", "10")
     assert shard.lines == []
     assert shard.counts == {"received": 0, "rejected": 0, "pending": 0, "requests_refused": 1}
 

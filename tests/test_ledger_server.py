@@ -66,7 +66,7 @@ async def test_the_ledger_is_committed_alone_once_and_not_for_ever(tmp_path: Pat
         position = engine.store.positions()["0"]
         assert (position.epoch, position.last_seq) == (1, 0)
         assert position.ledger["http"]["rejected"] == 1
-        await until(lambda: engine.committer._idle())
+        await until(engine.committer._idle)
         await served.send({"type": "a"})
         await served.commit()
         assert engine.store.positions()["0"].epoch == 2  # and none in between

@@ -104,6 +104,19 @@ class TestWithAServer:
         server.wait_until_committed()
         assert server.ask(BY_ID) == [[i] for i in range(60)]
 
+    def test_events_with_ids_that_are_sent_again_are_said_to_have_come_before(
+        self, start_server: StartServer, write: Write, tmp_path: Path
+    ) -> None:
+        server = start_server()
+        write("a.ndjson", *[event(i, event_id=f"e{i}") for i in range(10)])
+        write("b.ndjson", *[event(i, event_id=f"e{i}") for i in range(5, 12)])
+        run("replay", "a.ndjson", "--url", server.url, folder=tmp_path)
+        done = run("replay", "b.ndjson", "--url", server.url, folder=tmp_path)
+        assert "2 events accepted, 0 rejected, 5 had come before" in done.out
+        assert run("replay", "b.ndjson", "--url", server.url, folder=tmp_path).code == 0
+        server.wait_until_committed()
+        assert server.ask(BY_ID) == [[i] for i in range(12)]
+
     def test_the_printed_address_holds_the_range_of_the_data(
         self, start_server: StartServer, write: Write, tmp_path: Path
     ) -> None:

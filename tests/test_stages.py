@@ -321,8 +321,8 @@ def fragile(events: Sequence[Event], getters: Mapping[str, Callable[[Any], Any]]
     one = batch(events, seq=seq)
     original = one.getters["shop"]
     assert original is not None
-    one.rows = [Row(original(row), row) for row in one.rows]
-    one.getters = getters
+    one.rows = [Row(original(row), row, row.user_id, row.event_id) for row in one.rows]
+    one.getters = {**{name: one.getters[name] for name in ("user_id", "event_id")}, **getters}
     return one
 
 
@@ -332,6 +332,8 @@ class Row:
 
     shop: Any
     row: Any
+    user_id: Any
+    event_id: Any
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.row, name)

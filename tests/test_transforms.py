@@ -229,7 +229,7 @@ def poisoned() -> list[dict[str, Any]]:
     ]
     kinds = KINDS if EACH > 5 else [*MILD, *(kind for kind in DEADLY if kind != "loop")]
     bad = [{"type": kind, "timestamp": T0, "n": n} for n in range(EACH) for kind in kinds]
-    bad += [] if "loop" in kinds else [{"type": "loop", "timestamp": T0, "n": n} for n in range(2)]
+    bad += [] if "loop" in kinds else [{"type": "loop", "timestamp": T0}]
     step = GOOD // len(bad)
     for place, event in enumerate(bad):
         events.insert(place * (step + 1), event)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +16,15 @@ from streamgauge import config
 from streamgauge.app import SHARD, rules_of
 from streamgauge.journals.reading import FolderReading
 from streamgauge.options import Options
+from streamgauge.store import Retention
 from streamgauge.stores.audit import DuckDBAudit
+from streamgauge.stores.duckdb import DuckDBStore
+from streamgauge.verification.journal import JournalReading
 from streamgauge.verify import Report, Rules, verify
 from web_tools import Served, serving, settings
 
 MEMORY: Final = 2**28
+DAY_S: Final = 86_400
 METRICS: Final = [
     {
         "name": "revenue",
@@ -58,7 +62,7 @@ def some_events(random_source: random.Random, now_us: int, number: int) -> list[
 
 async def fill(served: Served, seed: int, requests: int = 12) -> None:
     """Send events in requests of all sizes, some of them refused, some with fields of other names; commit in between."""
-    source = random.Random(seed)
+    source = random.Random(seed)  # noqa: S311  the same events each time
     now_us = served.app.engine.now_us()
     for turn in range(requests):
         await served.send(*some_events(source, now_us, source.randrange(1, 40)))
@@ -85,31 +89,86 @@ class Folder:
 
     @property
     def store(self) -> Path:
+        """The store's file."""
         return self.data / "streamgauge.duckdb"
 
     def rules(self, now_us: int = 0) -> Rules:
+        """By what rules it is verified."""
         return rules_of(self.options, now_us)
 
-    def verify(self, store: Path | None = None, *, with_journal: bool = True, now_us: int = 0) -> Report:
-        """Verify it, or a copy of its store."""
-        instance = (self.data / "instance").read_text().strip()
-        journal = self.options.journal_folder()
-        readings = {SHARD: FolderReading(journal, instance=instance, shard=SHARD)} if with_journal else {}
-        with closing(DuckDBAudit.open(store or self.store, memory_limit_bytes=MEMORY)) as audit:
-            return verify(audit, self.rules(now_us), journals=readings)
+    def verify(self, *, with_journal: bool = True, now_us: int = 0) -> Report:
+        """Verify it."""
+        with closing(DuckDBAudit.open(self.store, memory_limit_bytes=MEMORY)) as audit:
+            return verify(audit, self.rules(now_us), journals=self.journals() if with_journal else {})
 
-    @contextmanager
-    def damaged(self, place: Path, *statements: str, params: Sequence[Any] = ()) -> Iterator[Path]:
-        """Give a copy of the store in which these statements were run."""
+    def journals(self) -> dict[str, JournalReading]:
+        """Give its journal as it stands."""
+        instance = (self.data / "instance").read_text().strip()
+        return {SHARD: FolderReading(self.options.journal_folder(), instance=instance, shard=SHARD)}
+
+    def damage(self, place: Path) -> Damage:
+        """Give a copy of the store, to be damaged and mended any number of times."""
         copy = place / "damaged.duckdb"
-        copy.unlink(missing_ok=True)
         shutil.copyfile(self.store, copy)
-        with duckdb.connect(str(copy)) as connection:
-            for statement in statements:
-                connection.execute(statement, list(params))
-            connection.execute("CHECKPOINT")
-        yield copy
-        copy.unlink()
+        return Damage(self, duckdb.connect(str(copy)), self.journals())
+
+
+class _Inside(DuckDBAudit):
+    """Sees what a connection's own transaction has changed, and leaves the connection open."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = connection
+
+    def close(self) -> None:
+        """Do nothing: the connection is somebody else's."""
+
+
+@dataclass
+class Damage:
+    """A copy of a folder's store; what is changed in it is taken back at once."""
+
+    folder: Folder
+    connection: duckdb.DuckDBPyConnection
+    journals: Mapping[str, JournalReading]
+
+    def verify(self, change: str, *params: Any, with_journal: bool = True) -> Report:
+        """Run a statement, verify, and take the change back; the statement must change something."""
+        self.connection.execute("BEGIN TRANSACTION")
+        try:
+            [[rows]] = self.connection.execute(change, list(params)).fetchall()
+            assert rows > 0, "nothing was changed"
+            journals = self.journals if with_journal else {}
+            return verify(_Inside(self.connection), self.folder.rules(), journals=journals)
+        finally:
+            self.connection.execute("ROLLBACK")
+
+
+def compacted(folder: Folder, place: Path, *ages_s: float) -> Folder:
+    """Give a copy of the folder whose rows have been compacted as if days had gone by."""
+    copy = place / "data"
+    copy.mkdir()
+    for path in folder.data.rglob("*"):
+        if path.is_file() and path.name != "lock":
+            target = copy / path.relative_to(folder.data)
+            target.parent.mkdir(exist_ok=True, parents=True)
+            target.write_bytes(path.read_bytes())
+    made = Folder(copy, folder.options)
+    store = DuckDBStore.open(made.store)
+    with duckdb.connect(":memory:") as connection:
+        [[now_us]] = connection.execute("SELECT epoch_us(now())").fetchall()
+    for age_s in ages_s:
+        retention = Retention(
+            raw_s=DAY_S * 1000, tiers=[(1, DAY_S), (60, DAY_S * 10), (3600, DAY_S * 10_000)]
+        )
+        store.maintain(now_us + int(age_s * 1e6), retention)
+    store.checkpoint()
+    store.close()
+    return made
+
+
+def any_row(table: str, seed: int = 0, where: str = "true") -> str:
+    """Give SQL for the id of some row."""
+    return f"(SELECT rowid FROM {table} WHERE {where} ORDER BY hash(rowid + {seed}) LIMIT 1)"
 
 
 async def filled(folder: Path, *seeds: int, **sections: Any) -> Folder:
@@ -121,4 +180,16 @@ async def filled(folder: Path, *seeds: int, **sections: Any) -> Folder:
     return Folder(folder, options_of(folder, **chosen))
 
 
-__all__ = ["METRICS", "PLAIN", "Folder", "fill", "filled", "options_of", "some_events"]
+__all__ = [
+    "DAY_S",
+    "METRICS",
+    "PLAIN",
+    "Damage",
+    "Folder",
+    "any_row",
+    "compacted",
+    "fill",
+    "filled",
+    "options_of",
+    "some_events",
+]

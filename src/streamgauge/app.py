@@ -35,8 +35,8 @@ from streamgauge.metrics.expression import Expression
 from streamgauge.options import LimitOptions, Options
 from streamgauge.remote import ADDRESS_FILE
 from streamgauge.source import RunningSource
-from streamgauge.sources.http import SOURCE as HTTP
 from streamgauge.sources.direct import DirectIngest
+from streamgauge.sources.http import SOURCE as HTTP
 from streamgauge.sources.http import HttpLimits, HttpSource
 from streamgauge.sources.registry import check_sources, make_sources
 from streamgauge.sources.socket import SocketSource
@@ -345,7 +345,10 @@ class App:
             about=About(started_ms=time.time_ns() // 1_000_000, demo=self._demo, epoch=uuid.uuid4().hex[:12]),
             now_s=time.time,
             pulse=Pulse(
-                ledger=self.engine.ledger, stages=self._stage_counts, notes=lambda: self.engine.intake.notes
+                ledger=self.engine.ledger,
+                stages=self._stage_counts,
+                notes=lambda: self.engine.intake.notes,
+                statuses=lambda: {source.name: source.status() for source in self.sources},
             ),
             tail=self.engine.intake.tail,
             rate_hz=self._options.live.max_rate,

@@ -155,7 +155,7 @@ def decode_text(data: str | bytes) -> Message:
 
 def _cut(data: str, start: int) -> Message:
     """Read a long text frame whose payload begins at `start`."""
-    end = len(data.rstrip())
+    end = len(data.rstrip(" \t\r\n"))
     if data[end - 1] != "]":
         raise ProtocolError("text frame: it has no end; send [join_ref, ref, topic, event, payload]")
     try:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -187,8 +187,9 @@ class Claims:
 
     def _holder(self, claim: Claim, hashes: Iterable[bytes]) -> Claim | None:
         """Give another claim that holds any of these ids."""
-        others = [one for one in self._open if one is not claim and one.hashes and not one.written]
-        return next((other for one in hashes for other in others if one in other.hashes), None)
+        wanted = set(hashes)
+        others = (one for one in self._open if one is not claim and one.hashes and not one.written)
+        return next((other for other in others if not other.hashes.isdisjoint(wanted)), None)
 
     def end(self, claim: Claim) -> None:
         """Say that an append was written, or, where it was not, that its ids are free again."""

@@ -82,6 +82,9 @@ class Committer:
         self._raw_bytes = 0
         self._saved_changes = ledger.unsettled_changes
         self._stopping = False
+        self._fill = (
+            0.0  # what came since the last upkeep of what is bounded by number, as a part of what it may be
+        )
         self.trouble: str | None = None
         self.committed = asyncio.Condition()
         self.commit_seconds = 0.0
@@ -127,6 +130,8 @@ class Committer:
                 if time.monotonic() >= maintain_at:
                     await self._unless_it_fails("maintenance", self.maintain)
                     maintain_at = time.monotonic() + MAINTENANCE_S
+                elif self._fill >= 1.0:
+                    await self._unless_it_fails("forgetting", self.forget)
             await self._unless_it_fails("checkpoint", self.checkpoint)
         # also a bug of ours: nothing may go on being accepted that is never committed
         except Exception as exc:
@@ -166,6 +171,7 @@ class Committer:
             self.commit_seconds += time.perf_counter() - started
             self._raw_bytes -= epoch.raw_bytes
             self._ledger.settle(epoch.settled)
+            self._fill += _fill_of(epoch, self._settings.retention)
             self._book.mark_committed(epoch.number)
             if self.has_room():
                 self._room.set()
@@ -237,7 +243,13 @@ class Committer:
 
     async def maintain(self) -> None:
         """Compact and expire."""
+        self._fill = 0.0
         await self._in_thread(self._store.maintain, self._now_us(), self._settings.retention)
+
+    async def forget(self) -> None:
+        """Drop what is bounded by its number before its time, where much came."""
+        self._fill = 0.0
+        await self._in_thread(self._store.forget, self._now_us(), self._settings.retention)
 
     async def _in_thread(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
@@ -255,3 +267,10 @@ class Committer:
         except TimeoutError:
             return False
         return True
+
+
+def _fill_of(epoch: Epoch, retention: Retention) -> float:
+    """Give how much of their bounds an epoch's ids and dead letters take."""
+    ids = sum(map(len, epoch.seen))
+    letters, size = len(epoch.dead_letters), sum(len(letter.payload) for letter in epoch.dead_letters)
+    return ids / retention.seen_ids + letters / retention.dead_letters + size / retention.dead_letter_bytes

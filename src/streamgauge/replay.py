@@ -104,8 +104,8 @@ class _Refused(msgspec.Struct):
 class _Receipt(msgspec.Struct):
     accepted: int
     rejected: int = 0
-    duplicates: int = 0
     errors: list[_Refused] = []
+    duplicates: int = 0
 
 
 def replay(

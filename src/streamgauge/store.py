@@ -114,8 +114,11 @@ class Store(Protocol):
     def maintain(self, now_us: int, retention: Retention) -> int:
         """Compact and expire; give how many rows that removed. Raises StoreError; what was done till then stays."""
 
+    def forget(self, now_us: int, retention: Retention) -> int:
+        """Drop ids and dead letters beyond their bounds, as `maintain` does too; give how many rows went."""
+
     def seen(self, shard: str, since_us: int, most: int) -> Iterable[SeenIds]:
-        """Give the newest ids of a shard, at most `most` of them and none older than `since_us`, oldest first.
+        """Give the newest ids of a shard, at most `most` of them and none older than `since_us`, oldest first within each scope.
 
         Those of replayed dead letters are all given, before the others, whatever their age and number.
         """

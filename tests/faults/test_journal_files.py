@@ -20,7 +20,7 @@ from server_process import ServerProcess
 
 Start = Callable[..., ServerProcess]
 UNCOMMITTED = '[store]\ncommit_interval = "1m"\n[journal]\nsegment_bytes = "64KiB"\n' + CONFIGURATION
-COMMITTED = UNCOMMITTED.replace("1m", "50ms")
+COMMITTED = UNCOMMITTED.replace('commit_interval = "1m"', 'commit_interval = "50ms"')
 WAY_OUT = "restore it from a backup, or move it out of the folder to start without its events"
 
 
@@ -129,10 +129,11 @@ def test_only_what_was_damaged_is_missing_and_it_is_said(  # noqa: PLR0917  two 
                 assert said in server.errors()
             tally.trials += 1
             tally.faults += 1
-            server.kill()
-    again = start_server(data=data, configuration=COMMITTED)
-    check(folder.oracle, again, lost=lost)
-    close(again)
+            if damage in (touch_one_record, cut):  # once more: it must not get worse
+                server.kill()
+                server = start_server(data=data, configuration=COMMITTED)
+                check(folder.oracle, server, lost=lost)
+            close(server)
 
 
 def empty(file: Path, _folder: Folder) -> None:

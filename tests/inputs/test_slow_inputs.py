@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from soak import trials
+from soak import SOAK, trials
 from wire import GOOD, Target, request
 
 HEADER_S: Final = 1.0
@@ -28,7 +28,7 @@ header_timeout = "{HEADER_S:g}s"
 body_timeout = "{BODY_S:g}s"
 write_timeout = "{WRITE_S:g}s"
 """
-PATIENCE_S: Final = 60.0  # on a machine that is busy with other things
+PATIENCE_S: Final = 120.0  # on a machine that is busy with other things
 START: Final = b"POST /api/events HTTP/1.1\r\nHost: localhost\r\n"
 HANDSHAKE: Final = (
     b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
@@ -118,10 +118,11 @@ async def until_closed(client: socket.socket) -> bytes:
 
 async def until_reset(client: socket.socket) -> bytes:
     """Wait without reading until the kernel says that the other side has gone."""
-    while client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-        await asyncio.sleep(0.05)  # nothing else tells of it without reading
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            client.send(b"\r\n")
+    with contextlib.suppress(ConnectionError):
+        while client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+            await asyncio.sleep(0.05)  # nothing else tells of it without reading
+            with contextlib.suppress(BlockingIOError):
+                client.send(b"\r\n")
     return b""
 
 
@@ -161,24 +162,28 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", KINDS)
+# all kinds at once, or one after the other where there are thousands of each
+GROUPS: Final = [(name,) for name in KINDS] if SOAK else [tuple(KINDS)]
+
+
+@pytest.mark.parametrize("names", GROUPS, ids=", ".join)
 async def test_slow_connections_end_at_their_deadline_and_others_notice_nothing(
-    our_target: Target, name: str
+    our_target: Target, names: tuple[str, ...]
 ) -> None:
-    kind = KINDS[name]
     before = our_target.ledger()
     files = open_files(our_target)
-    async with honest_sender(our_target) as took, asyncio.timeout(PATIENCE_S + kind.deadline_s):
-        ends = await asyncio.gather(*(suffer(our_target.port, kind) for _ in range(kind.connections)))
-    for after_s, said in ends:
-        assert after_s >= 0.8 * kind.deadline_s
-        assert kind.says in said
-        assert bool(said) == bool(kind.says)
+    clients = [(name, KINDS[name]) for name in names for _ in range(KINDS[name].connections)]
+    async with honest_sender(our_target) as took, asyncio.timeout(PATIENCE_S):
+        ends = await asyncio.gather(*(suffer(our_target.port, kind) for _, kind in clients))
+    for (name, kind), (after_s, said) in zip(clients, ends, strict=True):
+        assert after_s >= 0.8 * kind.deadline_s, name
+        assert kind.says in said, name
+        assert bool(said) == bool(kind.says), name
     assert len(took) > 5
-    assert sorted(took)[len(took) // 2] < 1.0
+    assert sorted(took)[len(took) // 2] < 2.0
     await until(lambda: open_files(our_target) <= files + 2)  # the honest sender's own may be ending
     after = our_target.ledger()
-    told = kind.connections if kind.says else 0
+    told = sum(bool(kind.says) for _, kind in clients)
     assert after["requests_refused"] - before["requests_refused"] == told
-    assert after["received"] - before["received"] >= len(took)
+    assert after["received"] - before["received"] == len(took)
     assert after["rejected"] == before["rejected"]

@@ -68,14 +68,14 @@ def counted(client: httpx.Client) -> int:
 
 
 SURROUNDINGS: Final[dict[str, tuple[list[str], dict[str, str | None]]]] = {
-    "I-170 the locale C": ([], {"LC_ALL": "C", "LANG": None, "PYTHONUTF8": "0"}),
-    "I-170 no asserts": (["-OO"], {}),
-    "I-170 hashes that are known": ([], {"PYTHONHASHSEED": "0"}),
-    "I-170 no home and no names": (
-        [],
-        {"HOME": None, "USER": None, "LOGNAME": None, "SHELL": None, "TERM": None},
+    "I-170 the locale C, no asserts, hashes that are known": (
+        ["-OO"],
+        {"LC_ALL": "C", "LANG": None, "PYTHONUTF8": "0", "PYTHONHASHSEED": "0"},
     ),
-    "I-170 no data on time zones": ([], {"PYTHONTZPATH": "", "TZ": "Mars/Phobos"}),
+    "I-170 no home, no names, no data on time zones": (
+        [],
+        {"HOME": None, "USER": None, "LOGNAME": None, "TERM": None, "PYTHONTZPATH": "", "TZ": "Mars/Phobos"},
+    ),
 }
 
 

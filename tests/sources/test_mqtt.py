@@ -17,7 +17,7 @@ import pytest
 from mqtt_broker import Broker, find
 from streamgauge.config import from_mapping
 from streamgauge.sources.mqtt import MqttSource
-from web_tools import Served, serving, until
+from web_tools import Served, ok, serving, talk, until
 
 WAIT_S = 30.0
 
@@ -394,6 +394,16 @@ async def test_an_older_subscription_of_the_session_is_said_to_be_one(broker: Br
         ledger = await received(server, 1)
         assert ledger["rejected"] == 1
         assert "older subscription" in str(server.app.engine.intake.notes["mqtt"].problem)
+
+
+async def test_the_page_shows_a_source_that_has_no_connection_with_the_reason(tmp_path: Path) -> None:
+    nowhere = Broker(tmp_path / "broker")
+    async with serving(source=[section(nowhere, "a/#", name="fleet")]) as server, server.socket() as socket:
+        await until(lambda: "not connected yet" not in str(server.app.sources[0].problems()))
+        joined = ok(await talk(socket, "1", "1", "dashboard:overview", "phx_join", {}))
+        [(name, shown)] = joined["state"]["sources"].items()
+        assert (name, shown["connected"], shown["url"], shown["rate"]) == ("fleet", False, nowhere.url, 0.0)
+        assert shown["last_problem"].startswith(f"fleet: no connection to {nowhere.url}: ")
 
 
 async def test_the_status_says_where_from_and_how_much(broker: Broker) -> None:

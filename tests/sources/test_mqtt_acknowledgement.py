@@ -234,6 +234,20 @@ async def test_too_many_messages_without_acknowledgement_are_dropped_and_counted
         await until(lambda: len(door.taken) == 101, WAIT_S)
 
 
+async def test_a_broker_that_sends_more_than_was_agreed_is_left_for_a_while_and_nothing_is_lost(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "WAITING_BYTES", 200)
+    name, door = "greedy", FakeDoor(is_open=False)
+    source = make(broker, door, name, protocol="3.1.1", receive_maximum=1, message_bytes=100)
+    async with running(source):
+        await publish(broker, name, 0, 20, 1)
+        await until(lambda: "than can be held" in str(source.problems()), WAIT_S)
+        door.opened.set()
+        await until(lambda: len(door.taken) >= 20 and settled(source), WAIT_S)
+        assert sorted(door.taken) == list(range(20))
+
+
 async def test_a_stop_finishes_what_is_here_and_says_goodbye(broker: Broker) -> None:
     name, door = "stop", FakeDoor(is_open=False)
     source = make(broker, door, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from streamgauge.errors import JournalError
 from streamgauge.journal import Control, Record
@@ -12,6 +13,9 @@ from streamgauge.journals.files import Files
 from streamgauge.journals.record import to_stream
 from streamgauge.journals.recovery import Damage, recover
 from streamgauge.journals.scan import Found
+from streamgauge.journals.segment import Segment
+
+ANY_SEQ: Final = 2**62
 
 
 class _Untouched(Files):
@@ -28,14 +32,20 @@ class _Untouched(Files):
 
 
 class FolderReading:
-    """A journal that nobody has open. Reads all of it when it is made. Raises JournalError, JournalDamaged."""
+    """A journal that nobody has open. Reads all of it when it is made; where it cannot, that is its only problem."""
 
     def __init__(self, folder: Path, *, instance: str, shard: str) -> None:
-        recovered = recover(folder, files=_Untouched(), shard=shard, instance=instance)
+        try:
+            recovered = recover(folder, files=_Untouched(), shard=shard, instance=instance)
+        except JournalError as exc:
+            self._segments, self.first_seq, self.last_seq, self.is_open = list[Segment](), 1, ANY_SEQ, False
+            self.problems = [("all of it", str(exc))]
+            return
         self._segments = recovered.segments
         self.last_seq = recovered.last_seq
         self.first_seq = self._segments[0].base if self._segments else self.last_seq + 1
         self.problems = _told(recovered.report.damaged)
+        self.is_open = False
 
     def records(self) -> Iterator[Record | Control]:
         """Give everything that can be read, in order."""
@@ -55,6 +65,7 @@ class LiveReading:
         self._journal = journal
         self.last_seq, self.first_seq = journal.last_seq, journal.first_seq
         self.problems = _told(journal.report.damaged)
+        self.is_open = True
 
     def records(self) -> Iterator[Record | Control]:
         """Give everything that it held when this was made. Raises JournalError, also where it was released since."""

@@ -104,7 +104,10 @@ def _row(line: bytes, origin: Origin) -> dict[str, Any]:
 
 
 class Pulse:
-    """Takes samples of the running server and tells rates. stages: what each has counted so far, in order."""
+    """Takes samples of the running server and tells rates.
+
+    stages: what each has counted so far, in order. statuses: of the sources that have a connection of their own.
+    """
 
     def __init__(
         self,
@@ -112,8 +115,10 @@ class Pulse:
         ledger: Ledger,
         stages: Callable[[], Sequence[StageCount]],
         notes: Callable[[], Mapping[str, SourceNote]],
+        statuses: Callable[[], Mapping[str, Mapping[str, Any]]] = dict,
     ) -> None:
         self._ledger, self._stages, self._notes = ledger, stages, notes
+        self._statuses = statuses
         self._samples: deque[_Sample] = deque(maxlen=MOST_SAMPLES)
 
     def sample(self) -> None:
@@ -149,16 +154,18 @@ class Pulse:
         return _short((sum(new.received.values()) - sum(old.received.values())) / (new.at - old.at))
 
     def sources(self) -> dict[str, dict[str, Any]]:
-        """Give each source's rates and what it brought last."""
-        ends, notes = self._ends(), self._notes()
-        found = {}
-        for name in self._ledger.sources:
-            note = notes.get(name, SourceNote())
+        """Give each source's rates and what it brought last; where a source has a connection, also how that is."""
+        ends, notes, statuses = self._ends(), self._notes(), self._statuses()
+        found: dict[str, dict[str, Any]] = {}
+        for name in {**self._ledger.sources, **statuses}:
+            note, status = notes.get(name, SourceNote()), statuses.get(name, {})
+            problem = next(iter(status.get("problems", ())), note.problem)
             found[name] = {
                 "rate": _growth(ends, name, lambda sample: sample.received),
                 "rejected_rate": _growth(ends, name, lambda sample: sample.rejected),
                 "last_ms": note.last_ms,
-                "last_problem": note.problem,
+                "last_problem": problem,
+                **{key: status[key] for key in ("url", "connected") if key in status},
             }
         return found
 

@@ -140,7 +140,7 @@ class MqttSource:
             await _until(self._ending, wait_s)
 
     async def _listen(self, link: Link) -> None:
-        """Connect, subscribe, and stay until the connection ends, which raises BrokerLost."""
+        """Connect, subscribe, and stay until the connection ends. Raises BrokerLost where there never was one."""
         await link.open()
         self._refused_filters = await link.subscribe(self._settings.filters, self._settings.qos)
         self._trouble = None
@@ -164,15 +164,23 @@ class MqttSource:
                 self._door.refuse(self.name)
             return
         size = len(delivery.payload)
-        if len(self._waiting) >= WAITING_MESSAGES or self._waiting_bytes + size > WAITING_BYTES:
+        if not self._has_room(delivery.qos, size):
             self._overflow(delivery)
             return
         self._waiting.append(delivery)
         self._waiting_bytes += size
         self._arrival.set()
 
+    def _has_room(self, qos: int, size: int) -> bool:
+        """Tell whether a message may wait; a broker that keeps to the receive maximum is always within it."""
+        if qos:
+            address = self._settings.address
+            allowed = address.receive_maximum * address.message_bytes
+            return self._waiting_bytes + size <= WAITING_BYTES + allowed
+        return len(self._waiting) < WAITING_MESSAGES and self._waiting_bytes + size <= WAITING_BYTES
+
     def _overflow(self, delivery: Delivery) -> None:
-        """Too much waits: QoS 0 is dropped and counted; a broker that sends on without PUBACK is left."""
+        """Too much waits: QoS 0 is dropped and counted; a broker that sends on without PUBACK is left for a while."""
         if delivery.qos:
             self._session.held.pop(delivery.packet_id, None)
             delivery.link.drop("the broker sends more messages without acknowledgement than can be held")
@@ -190,11 +198,11 @@ class MqttSource:
             try:
                 read = await self._read(deliveries)
                 if not await self._hand_over(read):
-                    self._leave(deliveries)
+                    self._leave([*deliveries, *self._waiting])
                     return
             except Exception as exc:  # a bug of ours must not end the subscription
                 log.exception("messages could not be taken; the broker keeps them", source=self.name)
-                self._session.forget(deliveries)
+                self._leave(deliveries)
                 deliveries[-1].link.drop(f"messages could not be taken: {exc}")
                 continue
             for topic, problem in read.refused:
@@ -204,8 +212,9 @@ class MqttSource:
                 self._session.settle(delivery)
 
     def _leave(self, deliveries: Sequence[Delivery]) -> None:
-        """Leave messages to the broker, which sends them to the next server; those of QoS 0 are counted as dropped."""
-        for delivery in (*deliveries, *self._waiting):
+        """Leave messages to the broker, which sends them again; those of QoS 0 are gone, and counted."""
+        self._session.forget(deliveries)
+        for delivery in deliveries:
             if not delivery.qos:
                 self._door.refuse(self.name)
 

@@ -18,7 +18,9 @@ from streamgauge.errors import StoreError
 from streamgauge.stores.rows import CELL, DAY_US, parse_series, partials_of
 from streamgauge.stores.schema import FORMAT, STATE_COLUMNS
 
-PAGE: Final = 10_000
+PAGE: Final = 1_000  # positions
+STEP: Final = 1_000  # rows that become Python's at once
+KINDS: Final = {"BIGINT": np.int64, "INTEGER": np.int64, "DOUBLE": np.float64, "BOOLEAN": np.bool_}
 MOST_FLAWS: Final = 1000
 DAY_OF: Final = f"(epoch_us(committed_at) // {DAY_US})"
 RAW_COLUMNS: Final = (
@@ -194,7 +196,23 @@ class DuckDBAudit:
         return self._run(sql, *params).fetchall()
 
     def _columns(self, sql: str, *params: Any) -> dict[str, Any]:
-        return self._run(sql, *params).fetchnumpy()
+        """Fetch in steps: one call for all of it would hold the interpreter, and everybody else in the process."""
+        result = self._run(sql, *params)
+        names = [(column[0], KINDS.get(str(column[1]), object)) for column in result.description or ()]
+        found: dict[str, list[Any]] = {name: [] for name, _ in names}
+        while rows := self._step(result):
+            for (name, kind), values in zip(names, zip(*rows, strict=True), strict=True):
+                found[name].append(_column(values, kind))
+        return {
+            name: np.ma.concatenate(found[name]) if found[name] else np.ma.array([], kind)  # type: ignore[no-untyped-call]
+            for name, kind in names
+        }
+
+    def _step(self, result: duckdb.DuckDBPyConnection) -> list[Any]:
+        try:
+            return result.fetchmany(STEP)
+        except duckdb.Error as exc:
+            raise StoreError(f"reading for verify failed: {exc}") from exc
 
     def _run(self, sql: str, *params: Any) -> duckdb.DuckDBPyConnection:
         try:
@@ -208,6 +226,16 @@ def _ledger(text: str) -> dict[str, dict[str, int]]:
         return msgspec.json.decode(text, type=dict[str, dict[str, int]])
     except msgspec.DecodeError:
         return {}
+
+
+def _column(values: tuple[Any, ...], kind: type) -> Any:
+    null = np.array([value is None for value in values], bool)
+    if kind is object:
+        column = np.empty(len(values), object)
+        column[:] = values
+    else:
+        column = np.array([0 if value is None else value for value in values], kind)
+    return np.ma.array(column, mask=null)
 
 
 def _int64(column: Any) -> NDArray[np.int64]:

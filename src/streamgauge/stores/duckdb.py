@@ -149,7 +149,12 @@ class DuckDBStore:
         """Merge quiet rows into coarser ones, and drop what is older than its retention."""
         with self._writing, self._transaction() as connection:
             removed = compaction.maintain(connection, now_us, retention)
-        while True:  # in small steps, so that an epoch can be committed between them
+        return removed + self.forget(now_us, retention)
+
+    def forget(self, now_us: int, retention: Retention) -> int:
+        """Drop ids and dead letters beyond their bounds, in small transactions."""
+        removed = 0
+        while True:
             with self._writing, self._transaction() as connection:
                 step = expire_step(connection, now_us, retention)
             if not step:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgauge.audit import RawEvents
-from streamgauge.errors import JournalError
+from streamgauge.errors import JournalDamaged, JournalError
 from streamgauge.journal import Control, Record
 from streamgauge.verification.findings import Findings
 from streamgauge.verification.positions import UNKNOWN, Epochs
 
 PORTION: Final = 20_000  # events whose texts are held against the journal at once
+PORTION_APPENDS: Final = 200
 
 
 class JournalReading(Protocol):
@@ -33,8 +34,12 @@ class JournalReading(Protocol):
     def problems(self) -> list[tuple[str, str]]:
         """What is damaged: where, and what is wrong."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is being written, and may let go of what the store has meanwhile."""
+
     def records(self) -> Iterator[Record | Control]:
-        """Give everything that it holds, in order. Raises JournalError."""
+        """Give everything that it holds, in order. Raises JournalDamaged; JournalError where it was let go of."""
 
 
 @dataclass(slots=True)
@@ -62,6 +67,9 @@ class JournalCheck:
                 f"at least {stands}, which the store has",
                 journal.last_seq,
             )
+        if journal.first_seq > stands + 1 and journal.is_open:
+            self.findings.leave_out("journals: released while they were to be read")
+            return
         if journal.first_seq > stands + 1:
             self.findings.differ(
                 "journal", "its beginning", "first append", f"at most {stands + 1}", journal.first_seq
@@ -69,16 +77,22 @@ class JournalCheck:
         events = np.zeros(len(self.epochs), np.int64)
         try:
             self._read(journal, stands, events)
+        except JournalDamaged as exc:
+            self.findings.differ("journal", exc.path, "records", "whole and in order", exc.problem)
+            return
         except JournalError as exc:
             self.findings.leave_out(f"journal could not be read to its end: {exc}")
             return
-        self._compare_counts(journal, events)
+        if not journal.problems:  # what is lost would be told once more for each epoch
+            self._compare_counts(journal, events)
 
     def _read(self, journal: JournalReading, stands: int, events: NDArray[np.int64]) -> None:
         expected, lines, waiting = journal.first_seq, dict[int, Record](), 0
         for record in journal.records():
             self.findings.checked.appends += 1
-            if record.seq != expected:
+            if self.findings.checked.appends % PORTION_APPENDS == 0:
+                self.go_on()
+            if record.seq != expected and not journal.problems:
                 self.findings.differ("journal", f"append {record.seq}", "seq", expected, record.seq)
             expected = record.seq + 1
             if isinstance(record, Control):

@@ -216,6 +216,16 @@ def _get(summary: str, name: str) -> Schema:
     return {"summary": summary, "responses": _ok(name)}
 
 
+def _cloud_event() -> Schema:
+    attributes = {name: {"type": "string", "minLength": 1} for name in ("type", "source", "id")}
+    version = {"type": "string", "const": "1.0"}
+    return {
+        "type": "object",
+        "properties": {"specversion": version, **attributes, "data": {}},
+        "required": ["specversion", *attributes],
+    }
+
+
 def _events() -> Schema:
     event = {
         "type": "object",
@@ -228,6 +238,8 @@ def _events() -> Schema:
             "example": EVENT,
         },
         "application/x-ndjson": {"schema": {"type": "string"}},
+        "application/cloudevents+json": {"schema": _cloud_event()},
+        "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _cloud_event()}},
     }
     key = {
         "name": "Idempotency-Key",
