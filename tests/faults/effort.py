@@ -15,7 +15,8 @@ def trials(short: int, long: int) -> int:
 
 
 def is_soak() -> bool:
-    return bool(os.environ.get("STREAMGAUGE_SOAK"))
+    """Whether what has a length and no trials is to be long too."""
+    return bool(os.environ.get("STREAMGAUGE_SOAK")) and not os.environ.get("STREAMGAUGE_TRIALS")
 
 
 def a_seed() -> int:

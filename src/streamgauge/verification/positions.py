@@ -109,7 +109,8 @@ def _check_follows(before: PositionRow | None, row: PositionRow, findings: Findi
 def _added(before: PositionRow | None, row: PositionRow, findings: Findings) -> list[int]:
     """Give what an epoch added to the ledger, which never falls."""
     place = f"epoch {row.epoch}"
-    if not row.ledger and (row.last_seq > row.previous_seq or (before is not None and before.ledger)):
+    lacks_ledger = not row.ledger and row.incarnation != SKIPPED  # nothing was known where nothing was left
+    if lacks_ledger and (row.last_seq > row.previous_seq or (before is not None and before.ledger)):
         findings.differ("ledger", place, "ledger", "counts by source", "nothing that can be read")
     if before is None:
         if row.epoch != 1:

@@ -279,7 +279,7 @@ def _plays(part: str, value: object, raw: RawEvents, row: int) -> bool:
     if part == "value":
         if not isinstance(value, int | float) or isinstance(value, bool):
             return value is None and not raw.value.valid[row]
-        return bool(raw.value.valid[row]) and float(value) == float(raw.value.values[row])
+        return bool(raw.value.valid[row] and float(value) == raw.value.values[row])
     text = raw.user_id[row] if part == "user_id" else raw.event_id[row]
     return (None if value is None else str(value)) == text
 

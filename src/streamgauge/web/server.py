@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from streamgauge.errors import InternalError, OptionError
+from streamgauge.web.deadlines import Watch
 from streamgauge.web.listening import accept_the_last
 from streamgauge.web.protocols import HttpProtocol, WebSocketProtocol
 from streamgauge.web.protocols.direct import DirectHandler
@@ -29,8 +30,6 @@ __all__ = [
     "Server",
     "ServerConfig",
     "ServerLimits",
-    "Watch",
-    "Watched",
     "missing_uvicorn_names",
     "uvicorn_config",
 ]
@@ -82,55 +81,11 @@ class ServerLimits:
         )
 
 
-class Watched(Protocol):
-    """A connection with deadlines."""
-
-    def check(self, now: float, elapsed: float) -> None:
-        """End the connection if it is late. `now`: the loop's clock; `elapsed`: seconds since the last check."""
-
-
-class Watch:
-    """Looks at the deadlines of all connections, `period_s` apart, with one timer for all of them.
-
-    A timer for each request would cost more than the request's own header; this costs the requests nothing.
-    A deadline is noticed at most one period late. Without connections there is no timer.
-    """
-
-    def __init__(self, period_s: float) -> None:
-        self._period_s = period_s
-        self._watched: set[Watched] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._last = 0.0
-
-    def add(self, connection: Watched) -> None:
-        """Watch this connection until it is discarded."""
-        self._watched.add(connection)
-        if self._timer is None:
-            self._start(asyncio.get_running_loop())
-
-    def discard(self, connection: Watched) -> None:
-        """Watch this connection no longer; nothing happens if it was not watched."""
-        self._watched.discard(connection)
-        if not self._watched and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._last = loop.time()
-        self._timer = loop.call_later(self._period_s, self._sweep, loop)
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        elapsed = loop.time() - self._last
-        self._start(loop)  # first, so that a failing check does not end the watch over the others
-        for connection in tuple(self._watched):
-            connection.check(self._last, elapsed)
-
-
 _UVICORN_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "http": """app_state config connection_lost connection_made cycle data_received expect_100_continue flow
             handle_websocket_upgrade headers loop on_body on_headers_complete on_message_begin on_message_complete
-            on_response_complete parser pause_writing pipeline resume_writing server_state timeout_keep_alive_task
+            on_response_complete parser pause_writing pipeline resume_writing server_state timeout_keep_alive_handler timeout_keep_alive_task
             transport url _should_upgrade _unset_keepalive_if_required""",
         "flow": "read_paused resume_reading",
         "cycle": "disconnected message_event response_complete response_started",

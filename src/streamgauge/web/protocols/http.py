@@ -159,6 +159,20 @@ class HttpProtocol(HttpToolsProtocol):
         elif phase is _BODY and late_s > limits.body_timeout_s:
             self._refuse(late("body", limits.body_timeout_s))
 
+    def forgive(self, lost_s: float) -> None:
+        """Move the deadlines; see `Watched`."""
+        if self._since:
+            self._since += lost_s
+        self._outgoing.forgive(lost_s)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless its next request may have come while the loop stood still."""
+        reprieve_s = self.config.watch.reprieve_s(self.loop.time())
+        if reprieve_s:
+            self.timeout_keep_alive_task = self.loop.call_later(reprieve_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
     # what the parser calls
 
     def on_message_begin(self) -> None:

@@ -16,3 +16,8 @@ class Outgoing:
         if not self.stuck_since and transport.is_closing():
             self.stuck_since = now
         return self.stuck_since > 0.0 and now - self.stuck_since > timeout_s
+
+    def forgive(self, lost_s: float) -> None:
+        """Leave out so many seconds."""
+        if self.stuck_since:
+            self.stuck_since += lost_s

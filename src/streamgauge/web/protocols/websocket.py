@@ -71,6 +71,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._outgoing.is_overdue(self.transport, now, timeout_s):
             self.transport.abort()
 
+    def forgive(self, lost_s: float) -> None:
+        """Move the deadline; see `Watched`."""
+        self._outgoing.forgive(lost_s)
+
     async def run_asgi(self) -> None:
         """Run the application, with the viewer among its scope's extensions."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
