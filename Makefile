@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := tests/node/node_modules/.package-lock.json
 
-.PHONY: help setup run test soak check bench docs screenshots clean
+.PHONY: help setup run test soak mutations check bench docs screenshots clean
 
 help:
 	@echo "make run     start a server on port 4000 with a demo stream"
 	@echo "make test    run all tests (sets up what they need)"
 	@echo "make soak    break it for hours: the fault tests with many trials"
+	@echo "make mutations  break the code in one place at a time and see that a test notices each"
 	@echo "make check   format, lint, types"
 	@echo "make bench   measure; prints a report and writes docs/benchmarks.md"
 	@echo "make setup   make .venv with everything that development needs"
@@ -49,6 +50,10 @@ test: setup
 
 soak: setup
 	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest -s tests/faults
+	$(BIN)/python tools/mutations.py
+
+mutations: setup
+	$(BIN)/python tools/mutations.py "$(WORD)"
 
 check: $(VENV)/.development
 	$(BIN)/ruff format --check .

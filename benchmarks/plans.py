@@ -155,3 +155,20 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
     messages: int
     ended: float
+
+
+class ClientPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to push through the client library; otherwise to post what it would send."""
+
+    port: int
+    seconds: float
+    through_client: bool
+
+
+class ClientSent(msgspec.Struct, frozen=True, kw_only=True):
+    """What was accepted. started, ended: on the monotonic clock, from the first event to the last answer."""
+
+    started: float
+    ended: float
+    accepted: int
+    cpu_s: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.cases import (
+    client,
     http,
     in_process,
     latency,
@@ -22,6 +23,7 @@ from benchmarks.row import Benchmark
 BENCHMARKS: Final = (
     Benchmark("http", "Events over HTTP", http.run),
     Benchmark("single", "One event a request", single.run),
+    Benchmark("client", "Through the client library", client.run),
     Benchmark("socket", "Events over the socket", socket.run),
     Benchmark("mqtt", "Messages over MQTT", mqtt.run),
     Benchmark("memory", "Memory", memory.run),

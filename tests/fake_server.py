@@ -28,6 +28,7 @@ class FakeServer:
         self.answers = list(answers)
         self.bodies: list[bytes] = []
         self.queries: list[dict[str, str]] = []
+        self.headers: list[dict[str, str]] = []  # of every request
         self.requests = 0
         self.connections = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -65,6 +66,7 @@ class FakeServer:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 fake.requests += 1
+                fake.headers.append({name.lower(): value for name, value in self.headers.items()})
                 refusal = fake.answers.pop(0) if fake.answers else None
                 if refusal is None:
                     fake.bodies.append(body)

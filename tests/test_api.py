@@ -445,7 +445,7 @@ async def test_a_full_server_says_so_and_is_ready_again_when_there_is_room() -> 
 
 
 async def test_a_server_that_failed_says_why_it_is_not_ready(server: Served) -> None:
-    server.app._fail(RuntimeError("the disk is gone"))
+    server.app.fail(RuntimeError("the disk is gone"))
     answer = await server.http.get("/readyz")
     assert answer.status_code == 503
     assert "the disk is gone" in answer.json()["reasons"][0]

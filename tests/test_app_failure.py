@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from errno import EIO
 from pathlib import Path
 
@@ -10,11 +11,19 @@ import pytest
 
 from streamgauge.app import App
 from streamgauge.config import from_mapping
-from streamgauge.errors import JournalError, ServerFailed
+from streamgauge.errors import JournalError, ServerFailed, StoreInvalid
 from streamgauge.event import FieldMapping
 from streamgauge.journals.files import Files
+from streamgauge.web.problem import response_to
 
 PATIENCE_S = 20.0
+
+
+def test_a_question_that_the_store_cannot_answer_any_more_is_a_matter_of_time_not_of_the_asker() -> None:
+    answer = response_to(StoreInvalid("reading failed: database has been invalidated"))
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert json.loads(bytes(answer.body))["code"] == "store_error"
 
 
 async def test_after_a_failed_fsync_the_server_commits_what_it_has_and_ends(

@@ -47,6 +47,7 @@ ALLOWED = {
     "transform": "columns errors event events metrics",
     "dead_letters": "commit errors event transform",
     "sources": "channels distribution errors event events options source web",
+    "client": "errors",
     "options": "units",
     "units": "",
     "version": "",

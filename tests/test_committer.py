@@ -173,10 +173,14 @@ async def test_an_epoch_that_is_not_settled_yet_waits_and_those_after_it_too(ben
         for _ in range(3):
             bench.epoch(committer)
         await settle()
+        assert not bench.failures
+        await committer.checkpoint()  # runs behind any commit that has begun
         assert not bench.store.commits
         committer.book_contribution(bench.counted(slow, 2))
         assert await committer.caught_up(bench.seq, PATIENCE_S)
     assert stored(bench) == [1, 2, 3, 4]
+    assert read(bench.store).count == 5
+    assert not bench.failures
 
 
 async def test_a_commit_that_failed_is_tried_again_in_order(bench: Bench) -> None:
@@ -276,6 +280,17 @@ async def test_a_checkpoint_that_fails_is_left_for_later_unless_the_store_has_gi
             await task
     assert bench.failures == ([problem] if is_final else [])
     assert bool(bench.journal.released) is not is_final
+
+
+async def test_a_commit_alone_lets_go_of_nothing(bench: Bench) -> None:
+    """The store may still lose what is only in its own log; until a checkpoint is proved the journal has it."""
+    committer = bench.committer()
+    async with running(committer):
+        for _ in range(3):
+            bench.epoch(committer)
+        assert await committer.caught_up(bench.seq, PATIENCE_S)
+        assert (bench.store.checkpoints, bench.journal.released) == (0, [])
+    assert (bench.store.checkpoints, bench.journal.released) == (1, [3])
 
 
 async def test_a_checkpoint_that_fails_lets_go_of_nothing(

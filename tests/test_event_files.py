@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgauge import event_files
+from streamgauge import event_files, event_logs, event_parquet
+from streamgauge.event import FieldMapping
 from streamgauge.event_files import UnreadableFile, bytes_of, lines_of
 
 LINES = b'{"type":"a"}\n{"type":"b"}\n'
@@ -30,7 +32,7 @@ def zstd(text: bytes) -> bytes:
 def events_of(tmp_path: Path) -> Callable[..., list[Any]]:
     def read(name: str, text: bytes, **options: Any) -> list[Any]:
         (tmp_path / name).write_bytes(text)
-        lines = list(lines_of(str(tmp_path / name), **options))
+        lines = [line.text for line in lines_of(str(tmp_path / name), **options)]
         assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
         return [json.loads(line) for line in lines]
 
@@ -76,7 +78,8 @@ def test_a_file_without_events_gives_none(name: str, events_of: EventsOf) -> Non
 
 def test_a_line_that_is_no_json_is_left_to_the_server_to_refuse(tmp_path: Path) -> None:
     (tmp_path / "a.ndjson").write_bytes(b'{"type":"a"}\n{oops\n')
-    assert list(lines_of(str(tmp_path / "a.ndjson"))) == [b'{"type":"a"}\n', b"{oops\n"]
+    lines = lines_of(str(tmp_path / "a.ndjson"))
+    assert [line.text for line in lines] == [b'{"type":"a"}\n', b"{oops\n"]
 
 
 class TestCsv:
@@ -123,7 +126,9 @@ class TestCsv:
         assert events_of(name, text) == [{"type": "a", "value": 1}]
 
     def test_the_column_of_the_type_stays_text(self, events_of: EventsOf) -> None:
-        assert events_of("a.csv", b"status,x\n404,1\n", as_text={"status"}) == [{"status": "404", "x": 1}]
+        assert events_of("a.csv", b"status,x\n404,1\n", fields=FieldMapping(type="status")) == [
+            {"status": "404", "x": 1}
+        ]
 
     def test_a_column_without_a_name_is_named_by_its_place(self, events_of: EventsOf) -> None:
         assert events_of("a.csv", b",type\n0,a\n") == [{"column_1": 0, "type": "a"}]
@@ -158,7 +163,163 @@ class TestCsv:
         lines = event_files._csv_lines(
             "a.csv", io.BytesIO(text.getvalue().encode()), set(), lambda problem: None
         )
-        assert [json.loads(line) for line in lines] == events
+        assert [json.loads(line.text) for line in lines] == events
+
+
+class TestParquet:
+    @pytest.fixture
+    def parquet(self, tmp_path: Path) -> Callable[[str], bytes]:
+        def write(rows: str) -> bytes:
+            with duckdb.connect() as connection:
+                connection.execute(f"COPY ({rows}) TO '{tmp_path / 'made'}' (FORMAT parquet)")
+            return (tmp_path / "made").read_bytes()
+
+        return write
+
+    def test_columns_of_every_usual_type_become_fields(
+        self, parquet: Callable[[str], bytes], events_of: EventsOf
+    ) -> None:
+        text = parquet(
+            "SELECT 404 AS type, 1.5 :: DOUBLE AS value, TIMESTAMP '2026-01-31 12:00:00.25' AS timestamp,"
+            " TIMESTAMPTZ '2026-01-31 12:00:00+02' AS zoned, DATE '2026-01-31' AS day, true AS flag,"
+            " [1, 2] AS list, {'a': 'x', 'b': NULL} AS nested, 9223372036854775807 AS big, 12.25 :: DECIMAL(9, 2) AS price,"
+            " NULL :: INT AS missing, 'nan' :: DOUBLE AS undefined, 'gr\u00fc\u00df\n\"' AS text"
+        )
+        assert events_of("a.parquet", text) == [
+            {
+                "type": "404", "value": 1.5, "timestamp": "2026-01-31T12:00:00.250000Z",
+                "zoned": "2026-01-31T10:00:00.000000Z", "day": "2026-01-31", "flag": True, "list": [1, 2],
+                "nested": {"a": "x"}, "big": 2**63 - 1, "price": 12.25, "text": 'gr\u00fc\u00df\n"',
+            }
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "name", ["a.parquet", "[a]*?.parquet", "named otherwise", "a.parquet.gz", "a.zst"]
+    )
+    def test_it_is_read_plain_or_compressed_whatever_its_name(
+        self, name: str, parquet: Callable[[str], bytes], events_of: EventsOf
+    ) -> None:
+        text = parquet("SELECT 'a' AS type, i AS x FROM range(5000) AS numbers(i)")
+        packed = (
+            gzip.compress(text) if name.endswith(".gz") else zstd(text) if name.endswith(".zst") else text
+        )
+        read: list[int] = []
+        if name == "a.zst":
+            found = events_of(name, packed, form="parquet", read=read.append)
+        else:
+            found = events_of(name, packed, read=read.append)
+        assert found == [{"type": "a", "x": i} for i in range(5000)]
+        assert sum(read) >= len(packed)
+
+    def test_a_row_is_named_by_its_number(self, parquet: Callable[[str], bytes], tmp_path: Path) -> None:
+        (tmp_path / "a.parquet").write_bytes(parquet("SELECT 'a' AS type FROM range(3)"))
+        assert [line[1:] for line in lines_of(str(tmp_path / "a.parquet"))] == [(i, "row") for i in (1, 2, 3)]
+
+    @pytest.mark.parametrize("text", [b"PAR1 and nothing else", b"no parquet at all"])
+    def test_what_is_none_is_named(self, text: bytes, events_of: EventsOf) -> None:
+        with pytest.raises(UnreadableFile, match=r"a\.parquet: cannot be read as Parquet: "):
+            events_of("a.parquet", text)
+
+    def test_rows_are_read_some_at_a_time(
+        self, parquet: Callable[[str], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(event_parquet, "ROWS_AT_ONCE", 10)
+        (tmp_path / "a.parquet").write_bytes(parquet("SELECT 'a' AS type FROM range(35)"))
+        assert len(list(lines_of(str(tmp_path / "a.parquet")))) == 35
+
+
+LOG = b"""\
+2026-01-31T12:00:00Z INFO web[17] {"type": "a", "x": {"y": 1}}
+started {pid 17}
+
+<13>host {not json} app: {"type": "b"}
+just words
+{"type": "c"}
+"""
+ACCESS = b"""\
+192.0.2.7 - frank [10/Oct/2000:13:55:36 -0700] "GET /apache.gif?size=1&x=2 HTTP/1.0" 200 2326 \
+"http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)"
+2001:db8::1 - - [01/Feb/2026:00:00:00 +0000] "POST /orders HTTP/1.1" 304 - "-" "say \\"hi\\" \\x22\\xC3" "10.0.0.1" 0.123
+words
+192.0.2.8 - - [01/Feb/2026:00:00:01 +0000] "\\x16\\x03\\x01" 400 150
+"""
+
+
+class TestLogs:
+    @pytest.mark.parametrize("form", ["auto", "json-logs"])
+    @pytest.mark.parametrize("name", ["app.log", "app.log.gz", "app.log.zst"])
+    def test_the_json_behind_a_prefix_is_the_event(self, name: str, form: str, events_of: EventsOf) -> None:
+        text = gzip.compress(LOG) if name.endswith(".gz") else zstd(LOG) if name.endswith(".zst") else LOG
+        skipped: list[str] = []
+        found = events_of(name, text, form=form, skipped=skipped.append)
+        assert found == [{"type": "a", "x": {"y": 1}}, {"type": "b"}, {"type": "c"}]
+        assert [problem.partition(name)[2] for problem in skipped] == [
+            ", line 2: no JSON object: 'started {pid 17}'",
+            ", line 5: no JSON object: 'just words'",
+        ]
+
+    @pytest.mark.parametrize("form", ["auto", "combined"])
+    @pytest.mark.parametrize("name", ["access.log", "access.log.1.gz"])
+    def test_a_line_of_an_access_log_is_a_request(self, name: str, form: str, events_of: EventsOf) -> None:
+        skipped: list[str] = []
+        text = gzip.compress(ACCESS) if name.endswith(".gz") else ACCESS
+        assert events_of(name, text, form=form, skipped=skipped.append) == [
+            {
+                "type": "request", "timestamp": "2000-10-10T13:55:36-07:00", "ip": "192.0.2.7", "user_id": "frank",
+                "method": "GET", "path": "/apache.gif", "query": "size=1&x=2", "protocol": "HTTP/1.0", "status": 200,
+                "value": 2326, "referrer": "http://www.example.com/start.html",
+                "user_agent": "Mozilla/4.08 [en] (Win98; I ;Nav)",
+            },
+            {
+                "type": "request", "timestamp": "2026-02-01T00:00:00+00:00", "ip": "2001:db8::1", "method": "POST",
+                "path": "/orders", "protocol": "HTTP/1.1", "status": 304, "user_agent": 'say "hi" "\\xC3',
+            },
+            {
+                "type": "request", "timestamp": "2026-02-01T00:00:01+00:00", "ip": "192.0.2.8", "status": 400,
+                "value": 150, "request": "\x16\x03\x01",
+            },
+        ]  # fmt: skip
+        [problem] = skipped
+        assert problem.endswith(f"{name}, line 3: not of the combined log format: 'words'")
+
+    def test_its_reserved_fields_are_named_as_they_are_mapped(self, events_of: EventsOf) -> None:
+        fields = FieldMapping(type="kind", timestamp="at", value="bytes", user_id="who")
+        event = events_of("access.log", ACCESS, fields=fields)[0]
+        assert (event["kind"], event["at"][:4], event["bytes"], event["who"]) == (
+            "request",
+            "2000",
+            2326,
+            "frank",
+        )
+
+    def test_bytes_that_are_no_text_are_kept_as_escapes(self, events_of: EventsOf) -> None:
+        [event] = events_of("a.log", b'1.2.3.4 - - [01/Feb/2026:00:00:01 +0000] "GET /\xff HTTP/1.1" 200 1\n')
+        assert event["path"] == "/\\xff"
+
+    @pytest.mark.parametrize(
+        ("text", "events"),
+        [
+            (b'[{"type":"a"}\n,{"type":"b"}]', EVENTS),
+            (b'[ \n{"type":"a"},{"type":"b"}]', EVENTS),
+            (b'[2026-01-31 12:00] {"type":"a"}\n[12:01] {"type":"b"}\n', EVENTS),
+        ],
+    )
+    def test_a_bracket_begins_an_array_or_the_prefix_of_a_log(
+        self, text: bytes, events: list[Any], events_of: EventsOf
+    ) -> None:
+        assert events_of("a.json", text) == events
+
+    @given(st.text(max_size=30), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3))
+    def test_whatever_stands_before_an_object_it_is_found(self, prefix: str, event: dict[str, Any]) -> None:
+        line = prefix.replace("{", "").encode(errors="replace") + json.dumps(event).encode()
+        part = event_logs.json_part(line)
+        assert part is not None
+        assert json.loads(part) == event
+
+    @given(st.binary(max_size=60))
+    def test_any_bytes_are_a_line_or_none(self, line: bytes) -> None:
+        event_logs.json_part(line)
+        event_logs.combined_reader(FieldMapping())(line)
 
 
 class TestRefusals:

@@ -103,6 +103,24 @@ async def test_a_failing_middle_stage_emits_each_event_once_and_in_order() -> No
     assert picky.events_failed == 1
 
 
+async def test_a_middle_stage_that_is_tried_again_emits_each_event_once() -> None:
+    class Stumbling(Pass):
+        stumbled = False
+
+        async def handle_events(self, events: list[Any]) -> list[Any]:
+            if 15 in events and not self.stumbled:
+                self.stumbled = True
+                raise ValueError("only this once")
+            return await super().handle_events(events)
+
+    counter, stumbling, sink = Counter(end=30), Stumbling(), Sink()
+    stumbling.subscribe_to(counter, max_demand=10, min_demand=0)
+    sink.subscribe_to(stumbling)
+    assert await run(counter, stumbling, sink) is None
+    assert sink.events == list(range(30))
+    assert (stumbling.restarts, stumbling.events_failed) == (1, 0)
+
+
 async def test_restarts_are_forgiven_after_a_while() -> None:
     clock = Clock()
     source, sink = Source(), Fragile()

@@ -154,7 +154,7 @@ class TestWithAServer:
         done = run("replay", "a.ndjson", "--url", server.url, folder=tmp_path)
         assert done.code == 2
         assert done.out == ""
-        assert "event 1: no `type`; did you mean to map `event`?" in done.err
+        assert "a.ndjson, line 1: no `type`; did you mean to map `event`?" in done.err
         assert "has the fields `event`, `ts`. Try --type event" in done.err
         assert run("replay", "a.ndjson", "--type", "event", "--url", server.url, folder=tmp_path).code == 0
 
@@ -167,7 +167,7 @@ class TestWithAServer:
         done = run("replay", "a.ndjson", "--url", server.url, folder=tmp_path)
         assert done.code == 0
         assert "1,110 events accepted, 20 rejected" in done.out
-        assert '  event 1101: value: expected a number, got "much"' in done.out
+        assert '  a.ndjson, line 1,101: value: expected a number, got "much"' in done.out
         assert "the first 10 of 20" in done.out
         ledger = server.wait_until_committed()
         assert (ledger["stored"], ledger["rejected"]) == (1110, 20)
@@ -180,7 +180,7 @@ class TestWithAServer:
         done = run("replay", "a.ndjson", "--url", server.url, folder=tmp_path)
         assert done.code == 0
         assert "1,000 events accepted, 1 rejected" in done.out
-        assert "event 1001: " in done.out
+        assert "a.ndjson, line 1,001: " in done.out
 
     def test_shifted_to_now_the_last_event_is_now_and_the_others_keep_their_distance(
         self, start_server: StartServer, write: Write, tmp_path: Path
@@ -377,9 +377,9 @@ class TestOutcome:
     def test_rejected_events_are_not_in_the_range(self, write: Write) -> None:
         body = json.dumps({"accepted": 1, "rejected": 1, "errors": [{"index": 1, "error": "too far ahead"}]})
         with FakeServer(Refusal(202, body=body.encode())) as fake:
-            outcome = send(fake, write("a.ndjson", event(0), event(9_000_000)))
+            outcome = send(fake, name := write("a.ndjson", event(0), event(9_000_000)))
         assert outcome.last_us == START_MS * 1000
-        assert outcome.errors == ["event 2: too far ahead"]
+        assert outcome.errors == [f"{name}, line 2: too far ahead"]
 
     def test_a_row_of_csv_that_is_no_event_counts_as_rejected(self, write: Write) -> None:
         with FakeServer() as fake:

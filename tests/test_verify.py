@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ import pytest
 from command_line import run
 from server_process import ServerProcess
 from soak import trials
+from streamgauge.errors import Saturated
 from streamgauge.store import Retention
+from streamgauge.stores.audit import DuckDBAudit
 from streamgauge.stores.duckdb import DuckDBStore
 from streamgauge.verify import Report
+from streamgauge.web.verify import VerifyDesk
 from verify_tools import DAY_S, PLAIN, Folder, any_row, compacted, fill, filled, some_events
-from web_tools import Served, problem, serving, until
+from web_tools import Served, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -218,29 +222,72 @@ async def test_a_server_without_a_folder_can_be_verified_too() -> None:
         await fill(served, 4)
         report = await verified(served)
         assert report["ok"]
-        assert report["not_checked"] == ["1 journals: there is none to look at"]
+        assert report["not_checked"] == ["the journal: there is none"]
 
 
-async def test_one_verification_runs_at_a_time(tmp_path: Path) -> None:
-    async with serving(tmp_path / "data", **PLAIN) as served:
-        await fill(served, 4)
-        desk = served.app._verifying
-        first = asyncio.create_task(desk.run())
-        await until(lambda: desk._running is not None)
-        answer = await served.http.post("/api/verify")
-        if not first.done():
-            problem(answer, 503, "saturated")
-        assert (await first).ok
+class Held:
+    """A desk whose verification waits, before it looks at anything, until it is let go."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self._folder = folder
+        self.desk = VerifyDesk(
+            audit=self._audit, rules=folder.rules, journals=folder.journals, imbalance=lambda: 0
+        )
+
+    def _audit(self) -> DuckDBAudit:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return DuckDBAudit.open(self._folder.store, memory_limit_bytes=2**28)
 
 
-async def test_a_server_that_ends_does_not_wait_for_a_verification(tmp_path: Path) -> None:
-    async with serving(tmp_path / "data", **PLAIN) as served:
-        await fill(served, 4)
-        desk = served.app._verifying
-        verification = asyncio.create_task(desk.run())
-        await until(lambda: desk._running is not None)
-    assert (await verification).ok  # as far as it came
-    assert desk._stopping.is_set()
+async def test_one_verification_runs_at_a_time(folder: Folder) -> None:
+    held = Held(folder)
+    first = asyncio.create_task(held.desk.run())
+    await until(held.begun.is_set)
+    with pytest.raises(Saturated, match="under way already"):
+        await held.desk.run()
+    held.go_on.set()
+    assert (await first).ok
+    assert (await held.desk.run()).ok  # the next may
+
+
+async def test_a_server_that_ends_does_not_wait_for_a_verification_to_come_to_its_end(folder: Folder) -> None:
+    held = Held(folder)
+    verification = asyncio.create_task(held.desk.run())
+    await until(held.begun.is_set)
+    stopping = asyncio.create_task(held.desk.stop())
+    await asyncio.sleep(0)
+    held.go_on.set()
+    await stopping
+    report = await verification
+    assert (report.ok, report.complete) == (True, False)
+    with pytest.raises(Saturated, match="shutting down"):
+        await held.desk.run()
+
+
+async def test_a_caller_that_has_gone_makes_no_room_for_a_second_verification(folder: Folder) -> None:
+    held = Held(folder)
+    first = asyncio.create_task(held.desk.run())
+    await until(held.begun.is_set)
+    first.cancel()
+    await asyncio.wait([first])
+    with pytest.raises(Saturated):
+        await held.desk.run()
+    held.go_on.set()
+    await held.desk.stop()
+
+
+async def test_a_verification_takes_no_longer_than_it_may(folder: Folder) -> None:
+    desk = VerifyDesk(
+        audit=lambda: DuckDBAudit.open(folder.store, memory_limit_bytes=2**28),
+        rules=folder.rules,
+        journals=folder.journals,
+        imbalance=lambda: 0,
+        within_s=0.0,
+    )
+    report = await desk.run()
+    assert (report.ok, report.complete, report.checked.events) == (True, False, 0)
 
 
 def test_the_command_says_what_it_checked_and_ends_with_0(folder: Folder) -> None:

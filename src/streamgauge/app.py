@@ -316,10 +316,17 @@ class Running:
 class App:
     """The server: an engine, the live hub, and what listens on the port."""
 
-    def __init__(self, options: Options, *, demo: str | None = None, rebuild: bool = False) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        demo: str | None = None,
+        rebuild: bool = False,
+        opened: OpenEngine | None = None,
+    ) -> None:
         self._options, self._demo = options, demo
         self.failure: asyncio.Future[Exception] | None = None
-        self._open = OpenEngine(options, failed=self._fail, rebuild=rebuild)
+        self._open = opened or OpenEngine(options, failed=self.fail, rebuild=rebuild)
         self.engine: Engine
         self.hub: Hub
         self._direct: DirectIngest
@@ -329,7 +336,8 @@ class App:
         check_sources(options.source, mapping=mapping_of(options))
         self.sources: list[RunningSource] = []
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Take note of what makes it end by itself."""
         if self.failure is not None and not self.failure.done():
             self.failure.set_result(error)
 
@@ -337,6 +345,26 @@ class App:
         """Open the data folder, replay, and listen. Raises what stands in the way, and then holds nothing."""
         self.failure = asyncio.get_running_loop().create_future()
         self.engine = await self._start_engine()
+        self._open_hub()
+        try:
+            running = await self._listen()
+        except BaseException:
+            await self._open.stop()
+            raise
+        self._begin_tasks()
+        await self._start_sources()
+        return running
+
+    async def start_pages(self) -> WebApplication:
+        """Give the pages of an engine that runs already (`opened`), for another server; `stop_pages` ends them."""
+        self.failure = asyncio.get_running_loop().create_future()
+        self.engine = self._open.engine
+        self._open_hub()
+        pages = self.asgi()
+        self._begin_tasks()
+        return pages
+
+    def _open_hub(self) -> None:
         self._socket_source = SocketSource(self.engine.intake, mapping=mapping_of(self._options))
         limits = self._options.limits
         self.hub = Hub(
@@ -355,17 +383,12 @@ class App:
             send_deadline_s=limits.viewer_send_deadline,
         )
         self.engine.observe = self.hub.observe
-        try:
-            running = await self._listen()
-        except BaseException:
-            await self._open.stop()
-            raise
+
+    def _begin_tasks(self) -> None:
         self._tasks = [
             asyncio.create_task(self.hub.run(), name="live hub"),
             asyncio.create_task(self._note_progress(), name="progress"),
         ]
-        await self._start_sources()
-        return running
 
     async def _start_sources(self) -> None:
         """Start the sources that fetch their events themselves."""
@@ -426,7 +449,7 @@ class App:
             if turn % LEDGER_TURNS == 0:
                 self.engine.check_ledger()
             if self.engine.journal.failed is not None:
-                self._fail(self.engine.journal.failed)
+                self.fail(self.engine.journal.failed)
             await asyncio.sleep(PROGRESS_S)
 
     def asgi(self) -> WebApplication:
@@ -556,6 +579,15 @@ class App:
     async def stop(self) -> None:
         """Refuse new events, finish what is under way, commit it, and leave."""
         await asyncio.gather(*(source.stop() for source in self.sources))
+        await self.stop_pages()
+        failed = self.failure is not None and self.failure.done()
+        await self._server.stop(LAST_REQUESTS_FAILED_S if failed else LAST_REQUESTS_S)
+        if self._options.store_url() != IN_MEMORY:
+            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
+        await self._open.stop(STOP_S)
+
+    async def stop_pages(self) -> None:
+        """Refuse new events, and tell viewers and senders so."""
         self.engine.intake.draining = True
         self.hub.announce("draining", {"retry_ms": 1000})
         for task in self._tasks:
@@ -563,11 +595,6 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._socket_source.answered(LAST_ANSWERS_S)
         await self._verifying.stop()
-        failed = self.failure is not None and self.failure.done()
-        await self._server.stop(LAST_REQUESTS_FAILED_S if failed else LAST_REQUESTS_S)
-        if self._options.store_url() != IN_MEMORY:
-            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
-        await self._open.stop(STOP_S)
 
     def raise_failure(self) -> None:
         """Raise what made the server stop by itself, if anything did."""

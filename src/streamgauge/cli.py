@@ -35,7 +35,7 @@ from streamgauge.errors import (
     StreamgaugeError,
 )
 from streamgauge.event import FieldMapping
-from streamgauge.event_files import bytes_of
+from streamgauge.event_files import FORMATS, bytes_of, format_of
 from streamgauge.journals.lock import lock_folder
 from streamgauge.options import Options
 from streamgauge.remote import INSTANCE_FILE, Remote
@@ -320,7 +320,7 @@ def replay(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="NDJSON, a JSON array, or CSV (by its name); plain, .gz or .zst; - is standard input.",
+            help="NDJSON, a JSON array, CSV, Parquet, logs; plain, .gz or .zst; - is standard input.",
             metavar="FILE",
         ),
     ],
@@ -331,6 +331,9 @@ def replay(
     value: Annotated[str, typer.Option(help="The field with the number to measure.")] = "value",
     user_id: Annotated[str, typer.Option(help="The field that says who.")] = "user_id",
     event_id: Annotated[str, typer.Option(help="The field with the event's id.")] = "event_id",
+    format: Annotated[  # noqa: A002
+        str, typer.Option(help=f"How the files are written: {', '.join(FORMATS)}.", metavar="<format>")
+    ] = "auto",
     speed: Annotated[
         float,
         typer.Option(
@@ -351,7 +354,12 @@ def replay(
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("sending", total=bytes_of(files))
         outcome = replaying.replay(
-            files, url, mapping=mapping, pace=pace, progress=lambda read: progress.update(task, advance=read)
+            files,
+            url,
+            mapping=mapping,
+            form=format_of(format),
+            pace=pace,
+            progress=lambda read: progress.update(task, advance=read),
         )
     _tell(outcome, url)
 

@@ -14,10 +14,11 @@ from typing import Any, Final, Self, TypeVar
 
 from streamgauge import app, config, logs
 from streamgauge.engine import Engine
-from streamgauge.errors import OptionError, QueryTimeout, Saturated, StreamgaugeError
+from streamgauge.errors import InternalError, OptionError, QueryTimeout, Saturated, StreamgaugeError
 from streamgauge.intake import Receipt
 from streamgauge.metrics.query import ask
 from streamgauge.web.api import metric_body
+from streamgauge.web.bridge import Bridge, Inside
 from streamgauge.web.service import Answer
 
 SOURCE: Final = "python"
@@ -35,6 +36,9 @@ class Streamgauge:
         with Streamgauge() as gauge:
             gauge.push_event({"type": "conversion", "campaign_id": "campaign_001", "value": 150.0})
             gauge.query("events", by="type", aggregates=["count", "p99"])
+
+    Where an event loop runs, `async with` and the methods that end in `_async` hold it up in nothing. `asgi()` is the
+    dashboard with its API, to be mounted inside another application.
 
     options: a configuration as in the file, for instance `{"metric": [{"name": ...}]}`. data: a folder to keep
     everything in; without one, everything is in memory and gone with the process. Safe to use from several threads,
@@ -60,6 +64,8 @@ class Streamgauge:
         self._thread: threading.Thread | None = None
         self._engine: Engine | None = None
         self._open: app.OpenEngine | None = None
+        self._pages: app.App | None = None
+        self._inside: Inside | None = None
         self._turn: asyncio.Lock
         self._problem: Exception | None = None
         self._why_not = ""
@@ -73,6 +79,15 @@ class Streamgauge:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
     def start(self) -> None:
         """Start the pipeline; done by the first push or query where it was not done before."""
         with self._lock:
@@ -82,7 +97,7 @@ class Streamgauge:
             self._thread = threading.Thread(target=_run, args=(loop,), name="streamgauge", daemon=True)
             self._thread.start()
             self._loop, self._turn, self._problem = loop, asyncio.Lock(), None
-            self._open = app.OpenEngine(self._options, failed=self._failed)
+            self._open = app.OpenEngine(self._options, failed=self._engine_failed)
             try:
                 self._engine = self._call(self._open.start())
             except BaseException:
@@ -140,15 +155,16 @@ class Streamgauge:
         start, end: seconds since 1970, to the whole second. Each series is as in the HTTP API: {"by", "totals",
         "points"}, with the points' times in milliseconds. Raises QueryError for what the metric cannot answer.
         """
-        names = [by] if isinstance(by, str) else by
-        options = {"by": names, "aggregates": aggregates, "step": step, "top": top, "where": where}
-        first = None if start is None else math.floor(start)
-        last = None if end is None else math.ceil(end)
-        return self._call(self._query(self._ready(), metric, first, last, options))
+        options = {"by": by, "aggregates": aggregates, "step": step, "top": top, "where": where}
+        return self._call(self._query(self._ready(), metric, start, end, options))
 
     async def _query(
-        self, engine: Engine, name: str, start: int | None, end: int | None, options: dict[str, Any]
+        self, engine: Engine, name: str, since: float | None, until: float | None, options: dict[str, Any]
     ) -> list[dict[str, Any]]:
+        if isinstance(options["by"], str):
+            options["by"] = [options["by"]]
+        start = None if since is None else math.floor(since)
+        end = None if until is None else math.ceil(until)
         await self._hand_over()
         if not await engine.flush():
             raise QueryTimeout("what was pushed is not counted yet; push less at a time, or ask again later")
@@ -172,6 +188,68 @@ class Streamgauge:
         self._call(self._hand_over())
         return dict(engine.ledger.as_dict())
 
+    async def push_event_async(self, event: Event) -> None:
+        """Count one event as `push_event` does, without holding up the loop while there is no room."""
+        if len(self._pushed) >= self._room:
+            await self._ready_async()
+            if not self._room:
+                self._open_room(MOST_WAITING)
+            if len(self._pushed) >= self._room:
+                await self._call_async(self._hand_over())
+        self._pushed.append(event)
+
+    async def push_events_async(self, events: Iterable[Event]) -> Receipt:
+        """Count many events as `push_events` does. Cancelled, it does not say whether they are counted; all are, or none."""
+        wanted = list(events)
+        await self._ready_async()
+        return await self._call_async(self._hand_over(wanted))
+
+    async def query_async(
+        self,
+        metric: str = "events",
+        *,
+        by: str | Sequence[str] | None = None,
+        aggregates: Sequence[str] | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        step: int | None = None,
+        top: int | None = None,
+        where: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Give a metric's series as `query` does."""
+        options = {"by": by, "aggregates": aggregates, "step": step, "top": top, "where": where}
+        engine = await self._ready_async()
+        return await self._call_async(self._query(engine, metric, start, end, options))
+
+    async def ledger_async(self) -> dict[str, Any]:
+        """Give what became of every event that was pushed, as `ledger` does."""
+        engine = await self._ready_async()
+        await self._call_async(self._hand_over())
+        return dict(engine.ledger.as_dict())
+
+    def asgi(self) -> Bridge:
+        """Give dashboard, API, ingest and socket as an ASGI application.
+
+            app.mount("/analytics", Streamgauge().asgi())
+
+        It starts at the first request, and needs no lifespan; where it gets one, it starts and ends with it. Who may see
+        it, and send to it, is for the application around it to say. Each process has its own numbers.
+        """
+        return Bridge(running=lambda: self._inside, start=self._start_pages, close=self.close)
+
+    def _start_pages(self) -> Inside:
+        with self._lock:
+            if self._why_not and self._engine is None:
+                raise StreamgaugeError(f"this Streamgauge is not running: {self._why_not}")
+            self.start()
+            if self._inside is None and self._open is not None and self._loop is not None:
+                pages = app.App(self._options, opened=self._open)
+                self._inside = Inside(self._call(pages.start_pages()), self._loop)
+                self._pages = pages
+            if self._inside is None:
+                raise InternalError("a Streamgauge that has started has no loop")
+            return self._inside
+
     def close(self) -> None:
         """Finish what was pushed, keep it where there is a data folder, and end. Doing so twice is harmless.
 
@@ -181,8 +259,9 @@ class Streamgauge:
             if self._engine is None or self._open is None:
                 return
             self._engine, self._room, self._why_not = None, 0, "it was closed; call start() to go on"
+            pages, inside, self._pages, self._inside = self._pages, self._inside, None, None
             try:
-                self._call(self._finish(self._open))
+                self._call(self._finish(self._open, pages, inside))
             finally:
                 self._end_loop()
             self._raise_problem()
@@ -193,7 +272,7 @@ class Streamgauge:
                     f"{late:,} events were pushed while it was closed, and are not counted"
                 )
 
-    async def _finish(self, opened: app.OpenEngine) -> None:
+    async def _finish(self, opened: app.OpenEngine, pages: app.App | None, inside: Inside | None) -> None:
         try:
             await self._hand_over()
         except Exception as exc:
@@ -201,6 +280,9 @@ class Streamgauge:
             self._pushed.clear()
             raise StreamgaugeError(f"{left:,} events that were pushed could not be accepted: {exc}") from exc
         finally:
+            if pages is not None and inside is not None:
+                await pages.stop_pages()
+                await inside.end()
             await opened.stop()
 
     def _hand_over_soon(self) -> None:
@@ -217,10 +299,10 @@ class Streamgauge:
         """Have everything accepted that was pushed before, and then `more`; what fails of the former stays pushed."""
         async with self._turn:  # who comes second waits until what the first has taken is accepted
             count = len(self._pushed)
+            # what fails will have to fit in again; said before there is room, or other threads fill the old one up
+            self._open_room(max(1, min(MOST_WAITING, 2 * MOST_WAITING - count)))
             waiting = self._pushed[:count]
             del self._pushed[:count]
-            # what fails will have to fit in again
-            self._open_room(max(1, min(MOST_WAITING, 2 * MOST_WAITING - count)))
             try:
                 await self._accept(waiting)
             except BaseException:
@@ -243,6 +325,11 @@ class Streamgauge:
                 if intake.draining or loop.time() >= deadline:
                     raise
                 await asyncio.sleep(min(exc.retry_after_s, HAND_OVER_S * 20))
+
+    def _engine_failed(self, error: Exception) -> None:
+        self._failed(error)
+        if self._pages is not None:
+            self._pages.fail(error)
 
     def _failed(self, error: Exception) -> None:
         self._problem, self._room = error, 0
@@ -272,6 +359,19 @@ class Streamgauge:
             )
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
+    async def _ready_async(self) -> Engine:
+        if self._engine is None and not self._why_not:
+            await asyncio.to_thread(self.start)
+        return self._ready()
+
+    async def _call_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        loop = self._loop
+        if loop is None:
+            coroutine.close()
+            raise StreamgaugeError(f"this Streamgauge is not running: {self._why_not}")
+        # who is cancelled lets the other loop finish: events are never handed over by half
+        return await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop)))
+
     def _end_loop(self) -> None:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -286,6 +386,7 @@ class Streamgauge:
             ):  # they go on in the parent; here nobody has to hear of them
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._engine = self._open = self._loop = self._thread = self._problem = None
+        self._pages = self._inside = None
         self._room = 0
         self._lock = threading.RLock()
         self._pushed.clear()

@@ -21,6 +21,9 @@ An error carries fields and makes its message from them, so that callers never p
         StoreBehind             the store lacks what the journal no longer has
         JournalError            the journal failed
             JournalDamaged      a journal file does not hold what it should
+        UnwritableEvent         an event that a client cannot write as JSON
+        BufferFull              a client's buffer stayed full
+        ClientClosed            a client takes no more events
         StageFailed             a stage failed more often than its supervisor allows
         InternalError           a broken invariant: a bug of ours
 """
@@ -152,7 +155,9 @@ class StoreBehind(StreamgaugeError):
 
     def __init__(self, store: str, stored_seq: int, first_seq: int) -> None:
         self.store, self.stored_seq, self.first_seq = store, stored_seq, first_seq
-        found = f"it ends at append {stored_seq}" if stored_seq else "there is nothing in it, or it is missing"
+        found = (
+            f"it ends at append {stored_seq}" if stored_seq else "there is nothing in it, or it is missing"
+        )
         super().__init__(
             f"{store}: {found}, but the journal begins at append {first_seq}; restore it from a backup,"
             " or start with --rebuild to go on with what the journal still has"
@@ -169,6 +174,33 @@ class JournalDamaged(JournalError):
     def __init__(self, path: str, offset: int, problem: str) -> None:
         self.path, self.offset, self.problem = path, offset, problem
         super().__init__(f"{path} at byte {offset}: {problem}")
+
+
+class UnwritableEvent(StreamgaugeError, ValueError):
+    """An event cannot be sent. index: its place among those that were pushed together, none of which was taken."""
+
+    def __init__(self, index: int, problem: str) -> None:
+        self.index, self.problem = index, problem
+        super().__init__(f"event {index}: {problem}")
+
+
+class BufferFull(StreamgaugeError):
+    """A client's buffer stayed full. taken: how many of the events, from the first on, will be sent nevertheless."""
+
+    def __init__(self, url: str, waited_s: float, taken: int, left: int) -> None:
+        self.url, self.waited_s, self.taken, self.left = url, waited_s, taken, left
+        super().__init__(
+            f"{left:,} events found no room within {waited_s:g} s, because {url} takes none or too few;"
+            f' push them again later ({taken:,} before them were taken), or choose when_full="drop"'
+        )
+
+
+class ClientClosed(StreamgaugeError):
+    """A client was closed, and takes no more events."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(f"this client of {url} was closed; make another")
 
 
 class ServerFailed(StreamgaugeError):

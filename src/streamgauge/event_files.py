@@ -1,4 +1,4 @@
-"""Files of events as lines of JSON: NDJSON, a JSON array, CSV; plain, .gz or .zst. Where they are sent is in `replay`."""
+"""Files of events as lines of JSON, whatever they are written in; plain, .gz or .zst. Where they are sent is in `replay`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import io
 import itertools
 import math
 import re
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TextIO, cast
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TextIO, cast, get_args
 
+import duckdb
 import msgspec
 import zstandard
 
+from streamgauge import event_logs, event_parquet
 from streamgauge.errors import StreamgaugeError
+from streamgauge.event import FieldMapping
 from streamgauge.events.limits import INT64_MAX, INT64_MIN
 
 STANDARD_INPUT: Final = "-"
@@ -33,8 +38,29 @@ INT64_DIGITS: Final = 20
 DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 
 
+Format = Literal["auto", "json", "csv", "parquet", "json-logs", "combined"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+PEEKED: Final = 8192  # what a format is told by
+
+
+class Line(NamedTuple):
+    """An event as JSON with its newline, and where it stood: the `number`th `unit` of its file, from 1 on."""
+
+    text: bytes
+    number: int
+    unit: str
+
+
 class UnreadableFile(StreamgaugeError):
     """A file is not there, damaged, or not what its name says."""
+
+
+def format_of(text: str) -> Format:
+    """Read the name of a format. Raises StreamgaugeError."""
+    found: Format | None = next((known for known in FORMATS if known == text), None)
+    if found is None:
+        raise StreamgaugeError(f"--format: expected one of {', '.join(FORMATS)}, got {text[:60]!r}")
+    return found
 
 
 def bytes_of(names: list[str]) -> int | None:
@@ -48,26 +74,38 @@ def bytes_of(names: list[str]) -> int | None:
 def lines_of(
     name: str,
     *,
-    as_text: Container[str] = (),
+    form: Format = "auto",
+    fields: FieldMapping | None = None,
     skipped: Callable[[str], None] = lambda problem: None,
     read: Callable[[int], None] = lambda size: None,
-) -> Iterator[bytes]:
-    """Give a file's events as lines of JSON, each with its newline. Blank lines are left out.
+) -> Iterator[Line]:
+    """Give a file's events as lines of JSON. Blank lines are left out.
 
-    name: a path, or `-` for standard input; how it is compressed is told by its first bytes, CSV by its name.
-    as_text: columns of CSV whose cells stay text, whatever they look like. skipped: told of each row of CSV that is
-    no event. read: told how many bytes were read of the file as it is on the disk.
+    name: a path, or `-` for standard input; how it is compressed is told by its first bytes. form: how it is written;
+    "auto" tells CSV and Parquet by the name, and everything else by how it begins. fields: the parts that fields play;
+    what is their type stays text, whatever it looks like. skipped: told of each row or line that is no event.
+    read: told how many bytes were read of the file as it is on the disk.
     Raises UnreadableFile.
     """
+    fields = fields or FieldMapping()
     try:
         with _opened(name, read) as file:
-            first = _first_character(file)
-            if _is_csv(name, first):
-                yield from _csv_lines(name, file, as_text, skipped)
-            elif first == b"[":
+            chosen = _form_of(name, file) if form == "auto" else form
+            if chosen == "csv":
+                yield from _csv_lines(name, file, {fields.type}, skipped)
+            elif chosen == "parquet":
+                yield from _parquet_lines(name, file, {fields.type}, read)
+            elif chosen == "json-logs":
+                yield from _log_lines(name, file, event_logs.json_part, "no JSON object", skipped)
+            elif chosen == "combined":
+                reader = event_logs.combined_reader(fields)
+                yield from _log_lines(name, file, reader, "not of the combined log format", skipped)
+            elif _first_character(file) == b"[":
                 yield from _array_lines(name, file)
             else:
                 yield from _json_lines(name, file)
+    except duckdb.Error as exc:
+        raise UnreadableFile(f"{name}: cannot be read as Parquet: {str(exc).splitlines()[0]}") from exc
     except DAMAGE as exc:
         raise UnreadableFile(f"{name}: damaged, or ends too early: {exc}") from exc
     except UnicodeDecodeError as exc:
@@ -145,26 +183,86 @@ def _first_character(file: io.BufferedReader[Any]) -> bytes:
     return file.peek(64).removeprefix(UTF8_MARK).lstrip()[:1]
 
 
-def _is_csv(name: str, first: bytes) -> bool:
-    """Tell by the name; standard input has none, and no line of CSV looks like an object or an array."""
-    if name == STANDARD_INPUT:
-        return first not in {b"", b"{", b"["}
-    return not {".csv", ".tsv"}.isdisjoint(suffix.lower() for suffix in Path(name).suffixes)
+def _form_of(name: str, file: io.BufferedReader[Any]) -> Format:
+    """Tell how a file is written: by its name, or by its first line. Standard input that is nothing else is CSV."""
+    suffixes = {suffix.lower() for suffix in Path(name).suffixes}
+    head = file.peek(PEEKED)
+    if head.startswith(event_parquet.MAGIC) or ".parquet" in suffixes:
+        return "parquet"
+    if not {".csv", ".tsv"}.isdisjoint(suffixes):
+        return "csv"
+    line = head.removeprefix(UTF8_MARK).lstrip().partition(b"\n")[0]
+    if line[:1] == b"{" or (line[:1] == b"[" and line[1:].lstrip()[:1] in {b"", b"{", b"[", b"]"}):
+        return "json"
+    if event_logs.is_combined(line):
+        return "combined"
+    if event_logs.json_part(line) is not None:
+        return "json-logs"
+    return "csv" if name == STANDARD_INPUT and line[:1] not in {b"", b"["} else "json"
 
 
-def _json_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
+def _numbered(name: str, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank, with their numbers."""
     mark = UTF8_MARK
-    while line := file.readline(LONGEST_LINE + 1):
+    for number in itertools.count(1):
+        line = file.readline(LONGEST_LINE + 1)
+        if not line:
+            return
         if len(line) > LONGEST_LINE:
             raise UnreadableFile(
-                f"{name}: a line of more than {LONGEST_LINE >> 20} MiB; expected one event a line"
+                f"{name}, line {number}: a line of more than {LONGEST_LINE >> 20} MiB; expected one event a line"
             )
         line, mark = line.removeprefix(mark), b""
         if line.strip():
-            yield line if line.endswith(b"\n") else line + b"\n"
+            yield number, line
 
 
-def _array_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
+def _json_lines(name: str, file: BinaryIO) -> Iterator[Line]:
+    for number, line in _numbered(name, file):
+        yield Line(line if line.endswith(b"\n") else line + b"\n", number, "line")
+
+
+def _log_lines(
+    name: str,
+    file: BinaryIO,
+    event_of: Callable[[bytes], bytes | None],
+    problem: str,
+    skipped: Callable[[str], None],
+) -> Iterator[Line]:
+    for number, line in _numbered(name, file):
+        event = event_of(line)
+        if event is None:
+            skipped(f"{name}, line {number}: {problem}: {event_logs.shown(line)}")
+        else:
+            yield Line(event + b"\n", number, "line")
+
+
+def _parquet_lines(
+    name: str, file: BinaryIO, as_text: Container[str], read: Callable[[int], None]
+) -> Iterator[Line]:
+    """Read the file where it lies, or a copy of what comes compressed or from standard input: it is read from its end."""
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
+        path, noted = Path(name), read
+        if not _lies_there(path):
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            path, noted = Path(copy.name), _not_noted
+        for number, row in enumerate(event_parquet.rows_of(path, as_text=as_text, read=noted), 1):
+            yield Line(row + b"\n", number, "row")
+
+
+def _lies_there(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(event_parquet.MAGIC)) == event_parquet.MAGIC
+
+
+def _not_noted(size: int) -> None:
+    """Its bytes have been told of when they were copied."""
+
+
+def _array_lines(name: str, file: BinaryIO) -> Iterator[Line]:
     text = file.read(LARGEST_ARRAY + 1)
     if len(text) > LARGEST_ARRAY:
         raise UnreadableFile(
@@ -174,13 +272,13 @@ def _array_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
         events = msgspec.json.decode(text.removeprefix(UTF8_MARK), type=list[msgspec.Raw])
     except msgspec.DecodeError as exc:
         raise UnreadableFile(f"{name}: begins like an array of events, but is not one: {exc}") from exc
-    for event in events:
-        yield msgspec.json.format(bytes(event), indent=-1) + b"\n"
+    for number, event in enumerate(events, 1):
+        yield Line(msgspec.json.format(bytes(event), indent=-1) + b"\n", number, "event")
 
 
 def _csv_lines(
     name: str, file: BinaryIO, as_text: Container[str], skipped: Callable[[str], None]
-) -> Iterator[bytes]:
+) -> Iterator[Line]:
     encode = msgspec.json.Encoder().encode
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     rows = _rows(name, text)
@@ -192,7 +290,7 @@ def _csv_lines(
             continue
         cells = zip(columns, row, strict=False)
         event = {column: cell if column in as_text else _value(cell) for column, cell in cells if cell}
-        yield encode(event) + b"\n"
+        yield Line(encode(event) + b"\n", number, "line")
 
 
 def _rows(name: str, text: TextIO) -> Iterator[tuple[int, list[str]]]:

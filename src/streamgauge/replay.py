@@ -14,7 +14,7 @@ import msgspec
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.event import RESERVED, FieldMapping
-from streamgauge.event_files import STANDARD_INPUT, UnreadableFile, lines_of
+from streamgauge.event_files import STANDARD_INPUT, Format, Line, UnreadableFile, lines_of
 from streamgauge.events.clock import parse_column, parse_timestamp
 from streamgauge.events.limits import LIKELY_TYPE_FIELDS
 from streamgauge.remote import Address, RemoteError, detail_of, unreachable
@@ -91,9 +91,21 @@ class Outcome:
 class _Body:
     """Events of one request. at_us: their times, None where there is none that can be read."""
 
-    lines: list[bytes]
+    file: str
+    rows: list[Line]
     at_us: list[int | None]
     unread: frozenset[int] = frozenset()  # where there is a time, but it cannot be read
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The events as JSON."""
+        return [row.text for row in self.rows]
+
+    def place(self, index: int) -> str:
+        """Say where an event stood."""
+        row = self.rows[index] if 0 <= index < len(self.rows) else self.rows[-1]
+        name = "standard input" if self.file == STANDARD_INPUT else self.file
+        return f"{name}, {row.unit} {row.number:,}"
 
 
 class _Refused(msgspec.Struct):
@@ -113,11 +125,12 @@ def replay(
     url: str,
     *,
     mapping: FieldMapping,
+    form: Format = "auto",
     pace: Pace | None = None,
     clock: Clock | None = None,
     progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Outcome:
-    """Send files, one behind the other.
+    """Send files, one behind the other. form: how they are written; "auto" tells it of each.
 
     progress: told of the bytes read of the files, as they are on the disk.
     Raises ReplayError or UnreadableFile, which say what was accepted before, and RemoteError for a bad address.
@@ -125,13 +138,13 @@ def replay(
     pace, clock = pace or Pace(), clock or Clock()
     address, outcome = Address.read(url), Outcome()
     times = _Times(mapping)
-    shift_us = _shift(names, mapping, times, clock) if pace.shift_to_now else 0
+    shift_us = _shift(names, mapping, form, times, clock) if pace.shift_to_now else 0
     schedule = _Schedule(pace.speed, clock)
     sender = _Sender(address, mapping, clock)
     try:
         for name in names:
-            lines = lines_of(name, as_text={mapping.type}, skipped=outcome.skip, read=progress)
-            for body in times.bodies(lines):
+            lines = lines_of(name, form=form, fields=mapping, skipped=outcome.skip, read=progress)
+            for body in times.bodies(name, lines):
                 for part in schedule.parts(body):
                     _send(sender, _moved(part, mapping, shift_us), outcome, clock)
     except (ReplayError, UnreadableFile) as exc:
@@ -147,13 +160,13 @@ def _send(sender: _Sender, body: _Body, outcome: Outcome, clock: Clock) -> None:
     receipt = sender.send(b"".join(body.lines))
     refused = {problem.index for problem in receipt.errors}
     for problem in receipt.errors:
-        outcome.complain(f"event {outcome.sent + problem.index + 1}: {problem.error}")
-    outcome.sent += len(body.lines)
+        outcome.complain(f"{body.place(problem.index)}: {problem.error}")
+    outcome.sent += len(body.rows)
     outcome.accepted += receipt.accepted
     outcome.rejected += receipt.rejected
     outcome.duplicates += receipt.duplicates
     if not outcome.accepted and not outcome.duplicates and receipt.rejected:
-        raise ReplayError(_nothing_accepted(outcome, sender.mapping, body.lines[0]))
+        raise ReplayError(_nothing_accepted(outcome, sender.mapping, body.rows[0].text))
     if receipt.accepted:
         for place, at_us in enumerate(body.at_us):
             if place not in refused and place not in body.unread:
@@ -171,24 +184,25 @@ class _Times:
         )
         self._decoder: Any = msgspec.json.Decoder(stamp)
 
-    def bodies(self, lines: Iterator[bytes]) -> Iterator[_Body]:
+    def bodies(self, file: str, lines: Iterator[Line]) -> Iterator[_Body]:
         """Cut a file's lines into what is sent at once."""
-        waiting: list[bytes] = []
+        waiting: list[Line] = []
         size = 0
         for line in lines:
-            if waiting and (len(waiting) >= LINES_A_REQUEST or size + len(line) > BYTES_A_REQUEST):
-                yield self._body(waiting)
+            if waiting and (len(waiting) >= LINES_A_REQUEST or size + len(line.text) > BYTES_A_REQUEST):
+                yield self._body(file, waiting)
                 waiting, size = [], 0
             waiting.append(line)
-            size += len(line)
+            size += len(line.text)
         if waiting:
-            yield self._body(waiting)
+            yield self._body(file, waiting)
 
-    def _body(self, lines: list[bytes]) -> _Body:
+    def _body(self, file: str, rows: list[Line]) -> _Body:
+        lines = [row.text for row in rows]
         try:
             stamps = [row.timestamp for row in self._decoder.decode_lines(b"".join(lines))]
             if len(stamps) == len(lines) and None not in stamps:
-                return _Body(lines, parse_column(stamps, 0).tolist())
+                return _Body(file, rows, parse_column(stamps, 0).tolist())
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             pass  # one by one then, so that the bad ones do not cost the others their times
         at_us: list[int | None] = []
@@ -200,14 +214,16 @@ class _Times:
             except (msgspec.DecodeError, UnicodeDecodeError, ValueError):  # the server will say what is wrong
                 at_us.append(None)
                 unread.add(place)
-        return _Body(lines, at_us, frozenset(unread))
+        return _Body(file, rows, at_us, frozenset(unread))
 
 
-def _shift(names: Sequence[str], mapping: FieldMapping, times: _Times, clock: Clock) -> int:
+def _shift(names: Sequence[str], mapping: FieldMapping, form: Format, times: _Times, clock: Clock) -> int:
     """Give how far the last event of all files is from now, in microseconds."""
     if STANDARD_INPUT in names:
         raise ReplayError("--shift-to-now: standard input cannot be read twice; give a file")
-    bodies = (body for name in names for body in times.bodies(lines_of(name, as_text={mapping.type})))
+    bodies = (
+        body for name in names for body in times.bodies(name, lines_of(name, form=form, fields=mapping))
+    )
     latest = max((at for body in bodies for at in body.at_us if at is not None), default=None)
     return 0 if latest is None else clock.now_us() - latest
 
@@ -215,9 +231,12 @@ def _shift(names: Sequence[str], mapping: FieldMapping, times: _Times, clock: Cl
 def _moved(body: _Body, mapping: FieldMapping, shift_us: int) -> _Body:
     if not shift_us:
         return body
-    lines = [_moved_line(*pair, mapping, shift_us) for pair in zip(body.lines, body.at_us, strict=True)]
+    rows = [
+        row._replace(text=_moved_line(row.text, at, mapping, shift_us))
+        for row, at in zip(body.rows, body.at_us, strict=True)
+    ]
     at_us = [None if at is None else at + shift_us for at in body.at_us]
-    return _Body(lines, at_us, body.unread)
+    return _Body(body.file, rows, at_us, body.unread)
 
 
 def _moved_line(line: bytes, at_us: int | None, mapping: FieldMapping, shift_us: int) -> bytes:
@@ -244,7 +263,7 @@ class _Schedule:
         for start, end in self._cuts(body.at_us):
             self._wait(next((at for at in body.at_us[start:end] if at is not None), None))
             unread = frozenset(place - start for place in body.unread if start <= place < end)
-            yield _Body(body.lines[start:end], body.at_us[start:end], unread)
+            yield _Body(body.file, body.rows[start:end], body.at_us[start:end], unread)
 
     def _cuts(self, at_us: Sequence[int | None]) -> Iterator[tuple[int, int]]:
         step_us = TICK_S * self._speed * 1e6

@@ -89,7 +89,7 @@ class _Shard:
             )
         letters = self._check_letters(epochs)
         if self._journal is None:
-            self._findings.leave_out("journals: there is none to look at")
+            self._findings.leave_out("the journal: there is none")
         else:
             subject.go_on()
             JournalCheck(

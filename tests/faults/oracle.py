@@ -274,15 +274,17 @@ def _compare_rollups(server: ServerProcess) -> Iterator[str]:
         differing = server.ask(
             f"""WITH raw AS (
                 SELECT {series} AS series, epoch_ms(time) // 1000 AS second, count(*) AS n, sum(value) AS total,
-                       min(value) AS least, max(value) AS most FROM events WHERE {where} GROUP BY ALL),
+                       min(value) AS least, max(value) AS most, count(value) AS v FROM events WHERE {where} GROUP BY ALL),
             rolled AS (
                 SELECT coalesce(series->>'$.type', '') AS series, epoch_ms(bucket) // 1000 AS second,
-                       sum(count) AS n, sum(sum) AS total, min(min) AS least, max(max) AS most
+                       sum(count) AS n, sum(sum) AS total, min(min) AS least, max(max) AS most,
+                       sum(n_values) AS v
                 FROM rollups WHERE metric = '{name}' GROUP BY ALL)
             SELECT series, second, raw.n, rolled.n, raw.total, rolled.total
             FROM raw FULL JOIN rolled USING (series, second)
             WHERE raw.n IS DISTINCT FROM rolled.n OR raw.total IS DISTINCT FROM rolled.total
-               OR raw.least IS DISTINCT FROM rolled.least OR raw.most IS DISTINCT FROM rolled.most LIMIT 5"""
+               OR raw.least IS DISTINCT FROM rolled.least OR raw.most IS DISTINCT FROM rolled.most
+               OR raw.v IS DISTINCT FROM rolled.v LIMIT 5"""
         )
         if differing:
             yield f"metric {name}: rollups differ from the raw events: {differing}"

@@ -105,7 +105,7 @@ def test_a_journal_without_room_refuses_and_goes_on_by_itself_when_there_is_some
     oracle = Oracle(a_seed())
     with tallied("no room for the journal", oracle.seed) as tally:
         server = start_server(data=tmp_path / "data", configuration=configuration)
-        for _ in range(trials(2, 30)):
+        for _ in range(trials(1, 30)):
             refusals = oracle.answers[503]
             with sending(oracle, server):
                 before = oracle.events("acknowledged")
@@ -142,10 +142,9 @@ def test_a_store_without_room_is_tried_again_until_there_is_some(
         with sending(oracle, server, senders=2, most=50):
             until(lambda: oracle.events("acknowledged") > 500)
             disk.fill()
-            until(lambda: "commit failed" in server.errors())
-            # longer than a server that gives up after a few attempts would live
-            deadline = time.monotonic() + 3.5
-            until(lambda: time.monotonic() > deadline)
+            until(
+                lambda: server.errors().count("commit failed") > 3
+            )  # it does not give up after a few attempts
             assert server.process.poll() is None
             disk.resize("500m")
         tally.trials, tally.faults = 1, 1
@@ -160,7 +159,7 @@ def test_while_the_store_has_no_room_bounds_are_kept_and_senders_are_told_to_wai
     disk: SmallDisk, start_server: Start, tmp_path: Path
 ) -> None:
     store = (
-        f'[store]\nurl = "duckdb:///{disk.place}/store.duckdb"\ncommit_interval = "10ms"\npatience = "3s"\n'
+        f'[store]\nurl = "duckdb:///{disk.place}/store.duckdb"\ncommit_interval = "10ms"\npatience = "1s"\n'
     )
     configuration = store + '[limits]\nsaturated_wait = "100ms"\n' + CONFIGURATION
     oracle = Oracle(a_seed())

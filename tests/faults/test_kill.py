@@ -17,7 +17,7 @@ JOURNAL = '[journal]\nfsync = "{fsync}"\nsegment_bytes = "64KiB"\nsegment_age = 
 IN_START = 0.3  # this share of the kills meets a server that is starting
 
 
-@pytest.mark.parametrize(("fsync", "rounds"), [("interval", (5, 120)), ("always", (3, 80))])
+@pytest.mark.parametrize(("fsync", "rounds"), [("interval", (4, 120)), ("always", (2, 80))])
 def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9_under_load(
     fsync: str, rounds: tuple[int, int], start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:

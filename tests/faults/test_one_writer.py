@@ -72,14 +72,13 @@ def test_a_second_process_is_refused_while_the_first_works_or_stands_still_and_l
                 until(partial(oracle.has, before + 1, "acknowledged"))
                 assert_refused(server.data)
                 server.process.send_signal(signal.SIGSTOP)
-                assert_refused(server.data)
                 with pytest.raises(RuntimeError, match="another process is using this data folder"):
                     start_server(configuration=CONFIGURATION)
                 server.process.send_signal(signal.SIGCONT)
                 server.kill()
             assert try_to_take(server.data) is None
             tally.trials += 1
-            tally.faults += 4
+            tally.faults += 3
         again = start_server(configuration=CONFIGURATION)
         check(oracle, again, tally)
         close(again)

@@ -117,7 +117,7 @@ def test_told_to_end_under_load_it_answers_everything_and_leaves_nothing_to_repl
     chance = chance_of(seed := a_seed())
     oracle = Oracle(seed)
     with tallied("SIGTERM under load", seed) as tally:
-        for _ in range(trials(3, 300)):
+        for _ in range(trials(2, 300)):
             server = start_server(configuration=COMMITS + CONFIGURATION)
             check(oracle, server, tally)
             assert "replayed" not in server.errors()
@@ -184,7 +184,7 @@ def test_told_to_end_while_it_starts_it_ends_well_and_the_next_start_has_everyth
     server.kill()
     words = [sys.executable, "-m", "streamgauge", "serve", str(tmp_path / "data.toml"), "--port", "0"]
     with tallied("SIGTERM while starting", seed) as tally:
-        for _ in range(trials(3, 50)):
+        for _ in range(trials(2, 50)):
             with (tmp_path / "data.log").open("ab") as log:
                 process = subprocess.Popen([*words, "--data", str(server.data)], stderr=log, stdout=log)
             until(lambda: is_taken(server.data))

@@ -38,19 +38,17 @@ def damage(file: Path, how: str, chance: random.Random) -> None:
         return
     if how == "truncate":
         del data[place:]
-    elif how == "flip":
-        data[place] ^= 1 << chance.randrange(8)
     else:
-        data[place : place + 512] = bytes(len(data[place : place + 512]))
+        data[place] ^= 1 << chance.randrange(8)
     file.write_bytes(data)
 
 
 def test_whatever_happens_to_the_stores_own_log_the_journal_makes_good(start_server: Start) -> None:
     chance = chance_of(seed := a_seed())
     oracle = Oracle(seed)
-    ways = ("flip", "delete", "truncate", "zero")
+    ways = ("flip", "delete", "truncate")
     with tallied("damaged log of the store after kill -9", seed) as tally:
-        for trial in range(trials(4, 200)):
+        for trial in range(trials(3, 200)):
             server = start_server(configuration=NOW_AND_THEN)
             check(oracle, server, tally)
             log = server.data / "streamgauge.duckdb.wal"

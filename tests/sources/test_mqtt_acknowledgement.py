@@ -190,6 +190,15 @@ async def test_messages_that_cannot_be_accepted_are_tried_again_until_they_are(
         assert source.problems() == []
 
 
+async def test_while_messages_are_handed_over_none_of_them_is_acknowledged(broker: Broker) -> None:
+    door, unacknowledged = FakeDoor(), list[int]()
+    async with running(make(broker, door, "early")) as source:
+        door.before = lambda: unacknowledged.append(len(source._session.held))
+        await publish(broker, "early", 0, 20, 1)
+        await until(lambda: sum(door.calls) == 20 and settled(source), WAIT_S)
+    assert all(held >= handed_over for held, handed_over in zip(unacknowledged, door.calls, strict=True))
+
+
 async def test_a_bug_behind_the_door_loses_nothing_and_does_not_end_the_subscription(broker: Broker) -> None:
     name, door = "bug", FakeDoor()
 

@@ -51,15 +51,16 @@ def register(cli: typer.Typer, verified: Verified, plain_errors: Callable[[Any],
 def tell(report: Report) -> None:
     """Say in words what a verification found."""
     checked = report.checked
-    days = f"{len(checked.days)} day{'' if len(checked.days) == 1 else 's'}"
     span = f" ({checked.days[0]} to {checked.days[-1]})" if len(checked.days) > 1 else ""
     print(
-        f"verified {checked.events:,} events of {days}{span}, {checked.rollup_rows:,} rollup rows of"
-        f" {len(checked.metrics)} metrics, {checked.epochs:,} epochs, {checked.appends:,} journal records,"
-        f" {checked.dead_letters:,} dead letters in {report.seconds:.1f} s"
+        f"verified {_many(checked.events, 'event')} of {_many(len(checked.days), 'day')}{span},"
+        f" {_many(checked.rollup_rows, 'rollup row')} of {_many(len(checked.metrics), 'metric')},"
+        f" {_many(checked.epochs, 'epoch')}, {_many(checked.appends, 'journal record')},"
+        f" {_many(checked.dead_letters, 'dead letter')} in {report.seconds:.1f} s"
     )
     if report.pending_events:
-        print(f"{report.pending_events:,} events of the journal are not committed yet")
+        verb = "is" if report.pending_events == 1 else "are"
+        print(f"{_many(report.pending_events, 'event')} of the journal {verb} not committed yet")
     for left_out in report.not_checked:
         print(f"not checked: {left_out}")
     if not report.complete:
@@ -67,7 +68,7 @@ def tell(report: Report) -> None:
     if report.ok:
         print("no differences")
         return
-    print(f"{report.total:,} difference{'' if report.total == 1 else 's'}:")
+    print(f"{_many(report.total, 'difference')}:")
     _tell_differences(report)
 
 
@@ -83,6 +84,10 @@ def _tell_differences(report: Report) -> None:
         print(
             f"(the first {min(MOST_SHOWN, report.total)}; --json gives {len(report.differences):,} of them)"
         )
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def where(one: Difference) -> str:

@@ -80,8 +80,8 @@ class Findings:
         """Count differences that are not told one by one."""
         self.total += number
 
-    def leave_out(self, reason: str, number: int = 1) -> None:
-        """Note that so many rows, events or epochs, as the reason says, were not checked."""
+    def leave_out(self, reason: str, number: int = 0) -> None:
+        """Note what was not checked, and why; `number`: how many rows, events or epochs, as the reason goes on to say."""
         if reason in self._not_checked or len(self._not_checked) < MOST_REASONS:
             self._not_checked[reason] += number
         else:
@@ -103,7 +103,10 @@ class Findings:
             total=self.total,
             differences=self.differences,
             checked=self.checked,
-            not_checked=[f"{number:,} {reason}" for reason, number in sorted(self._not_checked.items())],
+            not_checked=[
+                f"{number:,} {reason}" if number else reason
+                for reason, number in sorted(self._not_checked.items())
+            ],
             pending_events=self.pending_events,
             complete=self.complete,
             seconds=round(seconds, 3),

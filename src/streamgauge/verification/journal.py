@@ -68,7 +68,7 @@ class JournalCheck:
                 journal.last_seq,
             )
         if journal.first_seq > stands + 1 and journal.is_open:
-            self.findings.leave_out("journals: released while they were to be read")
+            self.findings.leave_out("the journal: it was let go of before it could be read")
             return
         if journal.first_seq > stands + 1:
             self.findings.differ(
@@ -81,7 +81,7 @@ class JournalCheck:
             self.findings.differ("journal", exc.path, "records", "whole and in order", exc.problem)
             return
         except JournalError as exc:
-            self.findings.leave_out(f"journal could not be read to its end: {exc}")
+            self.findings.leave_out(f"the rest of the journal: {exc}")
             return
         if not journal.problems:  # what is lost would be told once more for each epoch
             self._compare_counts(journal, events)

@@ -273,13 +273,13 @@ def _usable(part: str, value: object) -> bool:
 def _plays(part: str, value: object, raw: RawEvents, row: int) -> bool:
     """Tell whether a field's value in an event is what the column of a part says."""
     if part == "type":
-        return value == raw.type[row]
+        return isinstance(value, str) and value == raw.type[row]
     if part == "timestamp":
-        return _time_of(value, int(raw.received_us[row])) == raw.time_us[row]
+        return _time_of(value, int(raw.received_us[row])) == int(raw.time_us[row])
     if part == "value":
         if not isinstance(value, int | float) or isinstance(value, bool):
             return value is None and not raw.value.valid[row]
-        return bool(raw.value.valid[row] and float(value) == raw.value.values[row])
+        return bool(raw.value.valid[row]) and bool(float(value) == raw.value.values[row])
     text = raw.user_id[row] if part == "user_id" else raw.event_id[row]
     return (None if value is None else str(value)) == text
 

@@ -51,7 +51,13 @@ class WebApplication:
     """The server's ASGI application."""
 
     def __init__(
-        self, service: Service, *, source: HttpSource, socket: SocketEndpoint, letters: LetterDesk, verify: VerifyDesk
+        self,
+        service: Service,
+        *,
+        source: HttpSource,
+        socket: SocketEndpoint,
+        letters: LetterDesk,
+        verify: VerifyDesk,
     ) -> None:
         self._source, self._socket = source, socket
         rest = Starlette(
@@ -70,20 +76,27 @@ class WebApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or connection."""
-        path = scope.get("path")
+        path = _path_of(scope)
         if path == EVENTS_PATH and scope["type"] == "http":
             await self._source(scope, receive, send)
         elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
+            await self._websocket(path, scope, receive, send)
         else:
             await self._rest(scope, receive, _guarded(send))
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == SOCKET_PATH:
+    async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path == SOCKET_PATH:
             await self._socket(scope, receive, send)
             return
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": f"there is {SOCKET_PATH}"})
+
+
+def _path_of(scope: Scope) -> str:
+    """Give a path without that below which the application is mounted (ASGI: `path` begins with `root_path`)."""
+    path: str = scope.get("path", "")
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _guarded(send: Send) -> Send:

@@ -346,7 +346,7 @@ def documentation_page() -> tuple[str, str]:
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>Streamgauge API</title><style>{STYLE}</style>"
-        "<h1>Streamgauge API</h1><p>As a document for tools: <a href='/openapi.json'>openapi.json</a>. "
+        "<h1>Streamgauge API</h1><p>As a document for tools: <a href='openapi.json'>openapi.json</a>. "
         f"Errors are <code>application/problem+json</code> with a stable <code>code</code>.</p>{sections}"
     )
     return page, STYLE

@@ -1,0 +1,87 @@
+"""Applications of other people with a Streamgauge mounted in them, served by uvicorn as they would be."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+PREFIX = "/analytics"
+
+
+async def _hello(request: Request) -> Response:
+    return PlainTextResponse("hello")
+
+
+async def _pass_on(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    response.headers["x-host"] = "was here"
+    return response
+
+
+def in_starlette(pages: Any) -> Any:
+    return Starlette(routes=[Route("/", _hello), Mount(PREFIX, app=pages)])
+
+
+def in_fastapi(pages: Any) -> Any:
+    application = FastAPI()
+    application.add_api_route("/", lambda: "hello")
+    application.mount(PREFIX, pages)
+    return application
+
+
+def behind_middleware(pages: Any) -> Any:
+    routes = [Route("/", _hello), Mount(PREFIX, app=pages)]
+    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=_pass_on)])
+
+
+def _listen() -> socket.socket:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    return listening
+
+
+def _server(application: Any, lifespan: str) -> uvicorn.Server:
+    config = uvicorn.Config(application, lifespan=lifespan, log_level="warning", ws="websockets-sansio")  # type: ignore[arg-type]
+    return uvicorn.Server(config)
+
+
+@asynccontextmanager
+async def hosted(application: Any, *, lifespan: str = "off") -> AsyncIterator[int]:
+    """Serve an application in the test's own loop; gives the port."""
+    listening, server = _listen(), _server(application, lifespan)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    async with asyncio.timeout(20):
+        while not server.started:
+            assert not serving.done(), "the host did not start"
+            await asyncio.sleep(0.001)
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@contextmanager
+def hosted_in_a_thread(application: Any) -> Iterator[int]:
+    """Serve an application beside a test that has no loop; gives the port."""
+    listening, server = _listen(), _server(application, "off")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
