@@ -53,6 +53,7 @@ from streamgauge.web.letters import LetterDesk
 from streamgauge.web.server import Server, ServerLimits, uvicorn_config
 from streamgauge.web.service import Service
 from streamgauge.web.socket import SocketEndpoint, SocketLimits
+from streamgauge.web.sources import DoorDesk
 from streamgauge.web.verify import VerifyDesk
 
 log = structlog.get_logger()
@@ -367,17 +368,19 @@ class App:
     def _open_hub(self) -> None:
         self._socket_source = SocketSource(self.engine.intake, mapping=mapping_of(self._options))
         limits = self._options.limits
+        self._pulse = Pulse(
+            ledger=self.engine.ledger,
+            stages=self._stage_counts,
+            notes=lambda: self.engine.intake.notes,
+            statuses=lambda: {source.name: source.status() for source in self.sources},
+        )
+        self._started_ms = time.time_ns() // 1_000_000
         self.hub = Hub(
             reader=self.engine.reader,
             ledger=self.engine.ledger,
-            about=About(started_ms=time.time_ns() // 1_000_000, demo=self._demo, epoch=uuid.uuid4().hex[:12]),
+            about=About(started_ms=self._started_ms, demo=self._demo, epoch=uuid.uuid4().hex[:12]),
             now_s=time.time,
-            pulse=Pulse(
-                ledger=self.engine.ledger,
-                stages=self._stage_counts,
-                notes=lambda: self.engine.intake.notes,
-                statuses=lambda: {source.name: source.status() for source in self.sources},
-            ),
+            pulse=self._pulse,
             tail=self.engine.intake.tail,
             rate_hz=self._options.live.max_rate,
             send_deadline_s=limits.viewer_send_deadline,
@@ -474,7 +477,12 @@ class App:
         sizes = SocketLimits(limits.websocket_message_bytes, limits.body_bytes)
         socket = SocketEndpoint(self.hub, self._socket_source, sizes)
         return WebApplication(
-            service, source=source, socket=socket, letters=self._letters(), verify=self._verify_desk()
+            service,
+            source=source,
+            socket=socket,
+            letters=self._letters(),
+            doors=self._doors(source),
+            verify=self._verify_desk(),
         )
 
     def _verify_desk(self) -> VerifyDesk:
@@ -488,6 +496,17 @@ class App:
             imbalance=lambda: engine.ledger.imbalance,
         )
         return self._verifying
+
+    def _doors(self, source: HttpSource) -> DoorDesk:
+        return DoorDesk(
+            ledger=self.engine.ledger,
+            pulse=self._pulse,
+            notes=source.doors,
+            sources=lambda: self.sources,
+            mapping=mapping_of(self._options),
+            started_ms=self._started_ms,
+            now_ms=lambda: self.engine.now_us() // 1000,
+        )
 
     def _letters(self) -> LetterDesk:
         engine = self.engine

@@ -16,7 +16,7 @@ from streamgauge.errors import InternalError
 from streamgauge.partials import Partials, merge
 
 LETTER_BYTES = 512  # of memory for a dead letter, besides its event and its traceback
-MERGE_AT = 16  # parts of one metric that are kept apart before they are merged into one
+MERGE_AT = 48  # parts of one metric that are kept apart before they are merged into one
 
 
 @dataclass(slots=True, kw_only=True)

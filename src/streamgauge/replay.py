@@ -27,6 +27,7 @@ PATIENCE_S: Final = 60.0
 LONGEST_WAIT_S: Final = 30.0
 IDLE_S: Final = 5.0  # a connection unused for longer may have been closed by the server
 MOST_ERRORS: Final = 10
+HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/x-ndjson", "Streamgauge-Door": "files"}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ACCEPTED, NOT_JSON, UNPROCESSABLE = 202, 400, 422
 NO_ROOM: Final = (429, 503)
@@ -325,7 +326,7 @@ class _Sender:
         except (OSError, http.client.HTTPException) as exc:
             raise ReplayError(unreachable(self._address, exc)) from exc
         try:
-            self._connection.request("POST", self._path, body, {"Content-Type": "application/x-ndjson"})
+            self._connection.request("POST", self._path, body, HEADERS)
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as exc:

@@ -42,7 +42,7 @@ class Target:
             raise OptionError("key", "has characters that a header cannot carry", "give it as it was made")
         self.url, self.path = text, f"{parts.path}/api/events"
         self.secure, self.host, self.port = parts.scheme == "https", parts.hostname or "", parts.port
-        self.headers = {"Content-Type": "application/x-ndjson"}
+        self.headers = {"Content-Type": "application/x-ndjson", "Streamgauge-Door": "python"}
         if key is not None:
             self.headers["Authorization"] = f"Bearer {key}"
 

@@ -137,6 +137,11 @@ class Pulse:
         """Drop the samples: nobody has looked for a while."""
         self._samples.clear()
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether there are rates: somebody looks, and has for a moment."""
+        return self._ends() is not None
+
     def _ends(self) -> tuple[_Sample, _Sample] | None:
         if len(self._samples) < 2:
             return None

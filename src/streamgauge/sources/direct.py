@@ -17,11 +17,14 @@ import msgspec
 from streamgauge.errors import DecodeError
 from streamgauge.event import FieldMapping
 from streamgauge.source import Door, Receipt
+from streamgauge.sources.doors import HEADER as DOOR
 from streamgauge.sources.formats import MARK, media_type
 from streamgauge.sources.http import JSON, JSON_HEADER, LINES, SOURCE, HttpSource
 
 EVENTS_PATH: Final = b"/api/events"
-UNUSUAL: Final = frozenset({b"content-encoding", b"idempotency-key", b"authorization", b"x-api-key", MARK})
+UNUSUAL: Final = frozenset(
+    {b"content-encoding", b"idempotency-key", b"authorization", b"x-api-key", DOOR, MARK}
+)
 ACCEPTED: Final = HTTPStatus.ACCEPTED.value
 
 Header = tuple[bytes, bytes]

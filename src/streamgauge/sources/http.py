@@ -27,6 +27,7 @@ from streamgauge.event import RESERVED, FieldMapping
 from streamgauge.events.compression import DecodedLimits, inflate
 from streamgauge.events.containers import first_of, lines_of_json
 from streamgauge.source import OnceDoor, Receipt
+from streamgauge.sources.doors import CLOUD_EVENTS, HEADER, door_notes
 from streamgauge.sources.formats import MARK, converter_of, is_known, media_type
 from streamgauge.web.problem import MEDIA_TYPE, Receive, Scope, Send, body_of, response_to
 
@@ -75,11 +76,15 @@ class SenderGone(Exception):
 
 
 class HttpSource:
-    """The ASGI application behind `POST /api/events`. mapping: the fields' parts, unless the query string says others."""
+    """The ASGI application behind `POST /api/events`. mapping: the fields' parts, unless the query string says others.
+
+    doors: what came of those doors that are told apart, by name.
+    """
 
     def __init__(self, door: OnceDoor, *, mapping: FieldMapping, limits: HttpLimits) -> None:
         self._door, self._limits = door, limits
         self.mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
+        self.doors = door_notes()
         self.durations = Distribution()
         self.answers: dict[int, int] = {}
 
@@ -132,6 +137,21 @@ class HttpSource:
     async def _accept(self, scope: Scope, receive: Receive) -> Receipt:
         headers = _headers(scope)
         is_lines = None if MARK in headers else _is_lines(headers.get(b"content-type", b""))
+        name = CLOUD_EVENTS if is_lines is None else headers.get(HEADER, b"").decode("latin-1")
+        door = self.doors.get(name)
+        try:
+            receipt = await self._take(scope, receive, headers, is_lines=is_lines)
+        except DecodeError as exc:
+            if door is not None:
+                door.problem = str(exc)
+            raise
+        if door is not None:
+            door.add(receipt)
+        return receipt if is_lines is None else checked(receipt, is_lines=is_lines)
+
+    async def _take(
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], *, is_lines: bool | None
+    ) -> Receipt:
         mapping = self.mapping(scope["query_string"])
         accept = self._door.accept
         if KEY_HEADER in headers:
@@ -145,8 +165,7 @@ class HttpSource:
             first_of(body)
         else:
             body = await lines_of_json(body)
-        receipt = await accept(body, SOURCE, mapping)
-        return checked(receipt, is_lines=is_lines)
+        return await accept(body, SOURCE, mapping)
 
     async def _read(self, receive: Receive) -> bytes:
         parts, size, more = [], 0, True

@@ -22,6 +22,7 @@ from streamgauge.sources.backoff import Backoff
 from streamgauge.sources.messages import lines_of
 from streamgauge.sources.mqtt_client import CLOSED, BrokerLost, Delivery, Link, Session
 from streamgauge.sources.mqtt_settings import MqttSettings
+from streamgauge.sources.rate import EventRate
 
 log = structlog.get_logger()
 
@@ -32,7 +33,6 @@ WAITING_BYTES: Final = 64 * 2**20
 STEADY_S: Final = 10.0  # a connection that lasted this long was a good one
 STOP_S: Final = 5.0
 LOGGED_S: Final = 10.0  # the same kind of trouble is logged at most this often
-RATE_S: Final = 5
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class MqttSource:
         self._held_up: str | None = None
         self._logged_at: dict[str, float] = {}
         self._last_ms: int | None = None
-        self._events = _Rate()
+        self._events = EventRate()
 
     # what the server asks
 
@@ -99,11 +99,14 @@ class MqttSource:
         return found
 
     def status(self) -> Mapping[str, Any]:
-        """Tell how it is: broker, whether connected, when the last event came, events a second, what is wrong."""
+        """Tell how it is: broker, topics, whether connected, when the last event came, events a second, what is wrong."""
         return {
             "kind": "mqtt",
             "url": self._settings.shown,
             "connected": self._trouble is None,
+            "topics": list(self._settings.filters),
+            "example": self._settings.example,
+            "type_field": self._settings.mapping.type,
             "last_ms": self._last_ms,
             "rate": self._events.rate(time.monotonic()),
             "problems": self.problems(),
@@ -285,23 +288,6 @@ class MqttSource:
         if now - self._logged_at.get(what, -LOGGED_S) >= LOGGED_S:
             self._logged_at[what] = now
             log.warning(what, source=self.name, **about)
-
-
-class _Rate:
-    """Events a second, over the last few whole seconds."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, int] = {}
-
-    def add(self, now: float, events: int) -> None:
-        second = int(now)
-        if second not in self._seconds:
-            self._seconds = {at: n for at, n in self._seconds.items() if at >= second - RATE_S}
-        self._seconds[second] = self._seconds.get(second, 0) + events
-
-    def rate(self, now: float) -> float:
-        second = int(now)
-        return sum(n for at, n in self._seconds.items() if second - RATE_S <= at < second) / RATE_S
 
 
 async def _until(event: asyncio.Event, timeout_s: float) -> None:

@@ -17,7 +17,7 @@ from streamgauge.errors import OptionError
 from streamgauge.event import FieldMapping
 from streamgauge.options import MqttOptions
 from streamgauge.sources.mqtt_client import MQTT_3_1_1, MQTT_5, Address
-from streamgauge.sources.topics import TYPE_PART, TopicFields, TopicTemplate
+from streamgauge.sources.topics import TYPE_PART, TopicFields, TopicTemplate, example_of
 
 PORT: Final = 1883
 TLS_PORT: Final = 8883
@@ -28,10 +28,15 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
-    """A subscription. shown: the broker's URL without a password; fields: what topics add to their events."""
+    """A subscription.
+
+    shown: the broker's URL without a password. example: a topic that is subscribed to. fields: what topics add to
+    their events.
+    """
 
     name: str
     shown: str
+    example: str
     address: Address
     filters: Sequence[str]
     qos: int
@@ -58,6 +63,7 @@ def settings_of(
     return MqttSettings(
         name=options.name,
         shown=f"{url.scheme}://{_host(url)}:{_port(url)}",
+        example=example_of(options.topics[0]),
         address=_address(options, path, url, instance),
         filters=list(dict.fromkeys(share + template.filter for template in templates)),
         qos=options.qos,

@@ -55,6 +55,12 @@ class TopicTemplate:
         return None if found is None else found.groups()
 
 
+def example_of(template: str) -> str:
+    """Give a topic that a template or filter takes: fleet/{site}/+ takes fleet/site1/1."""
+    levels = [_PART.sub(r"\g<1>1", level) for level in template.split("/")]
+    return "/".join("1" if level in {"+", "#"} else level for level in levels)
+
+
 def _check_level(level: str, path: str, *, is_last: bool) -> None:
     if "#" in level and (level != "#" or not is_last):
         raise OptionError(path, f"`#` stands alone at the end, got {level!r}", "as in sensors/#")

@@ -22,13 +22,14 @@ from starlette.routing import Route
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.sources.http import HttpSource
-from streamgauge.web import api, dead_letters, problem
+from streamgauge.web import api, dead_letters, problem, sources
 from streamgauge.web.letters import LetterDesk
 from streamgauge.web.openapi import document, documentation_page
 from streamgauge.web.problem import Receive, Scope, Send
 from streamgauge.web.service import Service
 from streamgauge.web.socket import PATH as SOCKET_PATH
 from streamgauge.web.socket import SocketEndpoint
+from streamgauge.web.sources import DoorDesk
 from streamgauge.web.verify import VerifyDesk
 from streamgauge.web.verify import routes as verify_routes
 
@@ -57,6 +58,7 @@ class WebApplication:
         source: HttpSource,
         socket: SocketEndpoint,
         letters: LetterDesk,
+        doors: DoorDesk,
         verify: VerifyDesk,
     ) -> None:
         self._source, self._socket = source, socket
@@ -64,6 +66,7 @@ class WebApplication:
             routes=[
                 *api.routes(service),
                 *dead_letters.routes(letters),
+                *sources.routes(doors),
                 *verify_routes(verify),
                 Route("/", _page, methods=["GET"]),
                 Route("/docs", _documentation, methods=["GET"]),

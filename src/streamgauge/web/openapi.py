@@ -13,6 +13,8 @@ from streamgauge.version import __version__
 from streamgauge.web.dead_letters import PATH as LETTERS_PATH
 from streamgauge.web.dead_letters import Discarded, Wanted
 from streamgauge.web.letters import Letter, LetterList, Replayed
+from streamgauge.web.sources import PATH as SOURCES_PATH
+from streamgauge.web.sources import DoorList
 from streamgauge.web.verify import PATH as VERIFY_PATH
 
 Schema = dict[str, Any]
@@ -169,6 +171,7 @@ def document() -> bytes:
         Wanted,
         Replayed,
         Discarded,
+        DoorList,
         Report,
     )
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
@@ -188,6 +191,7 @@ def _operations() -> list[tuple[str, str, Schema]]:
         ("/api/metrics/{name}", "get", _metric()),
         ("/api/query", "post", _query()),
         ("/api/ledger", "get", _get("What became of every event", "LedgerAnswer")),
+        (SOURCES_PATH, "get", _get("Every way in for events, and what came by it", "DoorList")),
         *_dead_letters(),
         (VERIFY_PATH, "post", _verify()),
         ("/healthz", "get", _get("Is the process alive", "Status")),
