@@ -102,7 +102,12 @@ NUMBERS = st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, 
 EVENTS = st.lists(
     st.fixed_dictionaries(
         {"type": st.sampled_from(["a", "b"])},
-        optional={"amount": NUMBERS, "quantity": NUMBERS, "ratio": NUMBERS, "page": st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)},
+        optional={
+            "amount": NUMBERS,
+            "quantity": NUMBERS,
+            "ratio": NUMBERS,
+            "page": st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20),
+        },
     ),
     min_size=1,
     max_size=30,

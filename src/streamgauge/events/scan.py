@@ -40,7 +40,13 @@ def doubtful_text(limits: EventLimits) -> re.Pattern[bytes]:
 
 # digits, what stands between them and an exponent, and everything else
 _NUMBERS: Final = bytes(
-    ord("0") if char in b"0123456789" else ord("e") if char in b"eE" else char if char == ord(".") else ord(" ")
+    ord("0")
+    if char in b"0123456789"
+    else ord("e")
+    if char in b"eE"
+    else char
+    if char == ord(".")
+    else ord(" ")
     for char in range(256)
 )
 _MANY_DIGITS: Final = b"0" * 19

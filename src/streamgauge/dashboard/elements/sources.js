@@ -41,8 +41,8 @@ function Source({ name, health, asOf, times }) {
     </tbody>`;
 }
 
-/** @param {number | null} lastMs @param {number} asOf */
-function ageWords(lastMs, asOf) {
+/** @param {number | null} lastMs @param {number} asOf @returns {string} */
+export function ageWords(lastMs, asOf) {
   if (lastMs === null) return "–";
   const age = asOf - lastMs;
   return age < 1_500 ? "now" : `${duration(Math.round(age / 1000) * 1000).replace(".0 s", " s")} ago`;
