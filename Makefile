@@ -46,7 +46,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/streamgauge demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: setup
 	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest -s tests/faults

@@ -50,6 +50,7 @@ def behind_middleware(pages: Any) -> Any:
 def _listen() -> socket.socket:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # who connects before the server has started waits
     return listening
 
 

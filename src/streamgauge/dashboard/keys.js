@@ -1,5 +1,6 @@
 // @ts-check
 /** Keys of the page: one table that the listener and the help both read. */
+import { PAGES } from "./pages.js";
 import { PRESETS } from "./range.js";
 
 /** Shown by the help dialogue. */
@@ -10,6 +11,7 @@ export const KEYS = Object.freeze([
   { keys: ["−", "+"], does: "a longer and a shorter time" },
   { keys: ["t"], does: "tables instead of charts, and back" },
   { keys: ["/"], does: "choose a type to filter by" },
+  { keys: ["g", "…", "o", "s", "d"], does: "go to the overview, the sources, the dead letters" },
   { keys: ["r"], does: "fetch everything again" },
   { keys: ["."], does: "copy the address of what is shown" },
   { keys: ["?"], does: "this help" },
@@ -17,10 +19,13 @@ export const KEYS = Object.freeze([
 ]);
 
 /**
- * @typedef {{do: "pause" | "tables" | "help" | "close" | "filter" | "refresh" | "copy"} | {do: "preset", preset: string}
+ * @typedef {{do: "visit", page: import("./pages.js").PageName}} Visit
+ * @typedef {Visit | {do: "pause" | "tables" | "help" | "close" | "filter" | "refresh" | "copy"} | {do: "preset", preset: string}
  *   | {do: "shift", direction: -1 | 1} | {do: "zoom", way: "in" | "out"}} Action
  */
 
+/** After a `g`, the next key names a page, when it comes within so long. */
+const GO_MS = 1_500;
 /** @type {Readonly<Record<string, Action>>} */
 const SINGLE = Object.freeze({
   " ": { do: "pause" }, t: { do: "tables" }, T: { do: "tables" }, "?": { do: "help" }, "/": { do: "filter" }, r: { do: "refresh" },
@@ -57,15 +62,26 @@ export function focusKind(target) {
   return target.closest("[tabindex]") ? "scrolling" : "page";
 }
 
-/** @param {(action: Action) => void} act @param {() => boolean} singles @returns {() => void} stops listening */
+/** Where a key after `g` leads, or null. @param {string} key @returns {Visit | null} */
+export function destination(key) {
+  const page = PAGES.find((one) => one.key === key);
+  return page === undefined ? null : { do: "visit", page: page.name };
+}
+
+/** @param {(action: Action) => boolean | void} act  false: the key means nothing here @param {() => boolean} singles
+ * @returns {() => void} stops listening */
 export function listenForKeys(act, singles) {
+  let goAt = -Infinity;
   /** @param {KeyboardEvent} event */
   const pressed = (event) => {
-    const action = meaning(event, focusKind(event.target), singles());
+    const focus = focusKind(event.target);
+    const going = singles() && focus !== "typing" && event.timeStamp - goAt < GO_MS;
+    const isPlain = !(event.ctrlKey || event.metaKey || event.altKey);
+    goAt = event.key === "g" && isPlain ? event.timeStamp : -Infinity;
+    const action = (going && isPlain ? destination(event.key) : null) ?? meaning(event, focus, singles());
     // what lies over the page closes itself
     if (action === null || document.querySelector("dialog[open], :popover-open")) return;
-    event.preventDefault();
-    act(action);
+    if (act(action) !== false) event.preventDefault();
   };
   /** A click leaves the focus on its button, where Space would press it again. @param {MouseEvent} event */
   const clicked = (event) => {

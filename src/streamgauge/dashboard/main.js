@@ -1,5 +1,6 @@
 // @ts-check
 /** Wiring: the only module that knows the link, the store, the keys and the page at once. */
+import { effect } from "@preact/signals-core";
 import { render } from "preact";
 import { parseAddress, printAddress } from "./address.js";
 import { rate } from "./format.js";
@@ -8,12 +9,15 @@ import { keep } from "./kept.js";
 import { listenForKeys } from "./keys.js";
 import { clock, extent, live, store } from "./live.js";
 import { shifted, zoomed } from "./navigate.js";
+import { parsePlace, printPlace, titleOf } from "./pages.js";
 import { DEFAULT_PRESET } from "./range.js";
 import { asked } from "./session.js";
 import { applyTheme, watchSystemTheme } from "./theme.js";
 import { App, CHARTS } from "./elements/app.js";
 
 const TICK_MS = 500;
+/** What keys do on every page; the others are the overview's. */
+const ANYWHERE = new Set(["help", "copy"]);
 
 const actions = {
   /** Another range, filter or zone: the address says it, and the server is asked where it must be.
@@ -21,8 +25,14 @@ const actions = {
   go(change) {
     const changed = store.go(change);
     if (changed === "same") return;
-    history.pushState(null, "", printAddress(store.address.value));
+    history.pushState(null, "", printAddress(store.address.value) + printPlace(store.place.value));
     if (changed === "data") live.join();
+  },
+
+  /** Another page, or another letter of it. @param {import("./pages.js").Place} place */
+  visit(place) {
+    history.pushState(null, "", `${location.pathname}${location.search}${printPlace(place)}`);
+    arrive();
   },
 
   /** @param {import("./types.js").Theme} theme */
@@ -47,6 +57,17 @@ const actions = {
   },
 };
 
+/** Show what the address names behind its `#`; who goes by keyboard or screen reader begins at the top of it. */
+function arrive() {
+  const before = store.place.value.page;
+  store.place.value = parsePlace(location.hash);
+  if (store.place.value.page === before) return;
+  store.dialogue.value = null;
+  store.resume();
+  scrollTo(0, 0);
+  requestAnimationFrame(() => document.querySelector("main")?.focus({ preventScroll: true }));
+}
+
 /** What Esc does while nothing lies over the page: the last narrowing goes first. */
 function close() {
   if (store.filter.value !== null) actions.go({ filter: null });
@@ -58,10 +79,12 @@ function move(choice) {
   if (choice !== null) actions.go({ choice });
 }
 
-/** @param {import("./keys.js").Action} action */
+/** @param {import("./keys.js").Action} action @returns {boolean | void} false: it means nothing on this page */
 function act(action) {
   const range = store.current().latest?.range;
-  if (action.do === "pause") store.togglePause();
+  if (action.do === "visit") actions.visit({ page: action.page, letter: null });
+  else if (!ANYWHERE.has(action.do) && store.place.value.page !== "overview") return false;
+  else if (action.do === "pause") store.togglePause();
   else if (action.do === "tables") store.toggleTables(CHARTS);
   else if (action.do === "help") store.dialogue.value = "keys";
   else if (action.do === "preset") move({ preset: action.preset });
@@ -80,21 +103,27 @@ function copyAddress() {
 
 listenForKeys(act, () => store.keys.value);
 addEventListener("popstate", () => {
+  arrive();
   if (store.go(parseAddress(location.search)) === "data") live.join();
 });
 document.addEventListener("selectionchange", () => {
   const selection = document.getSelection();
   const marked = selection !== null && !selection.isCollapsed && selection.anchorNode?.parentElement?.closest(".page");
-  if (marked) store.hold("selection");
+  if (marked && store.place.value.page === "overview") store.hold("selection");
   else store.release("selection");
 });
 watchSystemTheme(() => {
   store.colours.value += 1;
 });
 setInterval(() => store.tick(), TICK_MS);
-store.state.subscribe((state) => {
-  document.title = state === null || state.total_events === 0 ? "Streamgauge" : `${rate(state.rate)} · Streamgauge`;
+effect(() => {
+  const { page } = store.place.value;
+  const state = store.state.value;
+  const figure = state === null || state.total_events === 0 ? "" : rate(state.rate);
+  const what = page === "overview" ? figure : titleOf(page);
+  document.title = what === "" ? "Streamgauge" : `${what} · Streamgauge`;
 });
+store.place.value = parsePlace(location.hash);
 
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no #app to draw into");

@@ -44,6 +44,8 @@ export function createStore({ address: firstAddress, theme: firstTheme, keys: fi
 
   return {
     session: published, now, address, tables, dialogue, state,
+    /** Which page is shown. @type {import("@preact/signals").Signal<import("./pages.js").Place>} */
+    place: signal({ page: "overview", letter: null }),
     theme: signal(firstTheme),
     /** Counts changes of what colours look like. */
     colours: signal(0),
@@ -97,6 +99,11 @@ export function createStore({ address: firstAddress, theme: firstTheme, keys: fi
 
     togglePause() {
       this.become(standing(session) === "paused" ? resumed(session) : held(session, "pause", clock()));
+    },
+
+    /** The picture goes on, whatever held it. */
+    resume() {
+      this.become(resumed(session));
     },
 
     /** Hold the picture while something is being looked at. @param {import("./types.js").HoldReason} reason */

@@ -1,7 +1,8 @@
 // @ts-check
-/** The page: chooses between loading, refused, the first run and the overview. */
+/** The page: chooses between the sources, the dead letters, and the overview: loading, refused, the first run, itself. */
 import { html } from "../html.js";
 import { LatencyChart, RateChart, useTimes, ValueChart } from "./charts.js";
+import { DeadLettersPage } from "./dead_letters_page.js";
 import { Dialogues } from "./dialogues.js";
 import { NothingInRange, Skeleton } from "./empty.js";
 import { FirstRun } from "./first_run.js";
@@ -10,6 +11,7 @@ import { Ledger } from "./ledger.js";
 import { Line } from "./line.js";
 import { PipelineStrip } from "./pipeline.js";
 import { Sources } from "./sources.js";
+import { SourcesPage } from "./sources_page.js";
 import { RefusedPage } from "./states.js";
 import { Tail } from "./tail.js";
 import { Tiles } from "./tiles.js";
@@ -28,7 +30,7 @@ export function App({ store, actions }) {
   const { link, loading, silence, standing } = store;
   const looks = [
     link.value === "reconnecting" && store.state.value !== null && "is-stale",
-    loading.value && "is-loading",
+    loading.value && store.place.value.page === "overview" && "is-loading",
     (silence.value ?? 0) > OLD_MS && standing.value !== "paused" && "is-old",
   ];
   return html`
@@ -42,6 +44,9 @@ export function App({ store, actions }) {
 
 /** @param {Props} props */
 function Page({ store, actions }) {
+  const { page } = store.place.value;
+  if (page === "sources") return html`<${SourcesPage} store=${store} />`;
+  if (page === "dead-letters") return html`<${DeadLettersPage} ...${{ store, actions }} />`;
   const state = store.state.value;
   if (state === null) return store.link.value === "refused" ? html`<${RefusedPage} ...${{ store, actions }} />` : html`<${Skeleton} />`;
   return state.total_events === 0 ? html`<${FirstRun} store=${store} />` : html`<${Overview} ...${{ store, actions }} />`;

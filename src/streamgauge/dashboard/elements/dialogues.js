@@ -23,7 +23,7 @@ export function Dialogues({ store, actions }) {
 }
 
 /** @param {{title: string, close: () => void, side?: boolean, children?: any}} props */
-function Dialogue({ title, close, side, children }) {
+export function Dialogue({ title, close, side, children }) {
   const element = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => element.current?.showModal(), []);
   /** A click on the backdrop hits the dialogue itself. @param {MouseEvent} event */

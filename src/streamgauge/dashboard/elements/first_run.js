@@ -1,6 +1,7 @@
 // @ts-check
 /** Before the first event: what to send and where, ready to be copied. It gives way by itself. */
 import { html } from "../html.js";
+import { pageAddress } from "../snippets.js";
 import { Command } from "./command.js";
 import { Ledger } from "./ledger.js";
 
@@ -19,6 +20,7 @@ export function FirstRun({ store }) {
         <section aria-label="A demo"><h2>Or load a demo first</h2><${Command} text="streamgauge demo --port 0" label="Copy the demo command" />
           <p class="fine">A second server with made-up events, in a folder of its own; it prints its address. This one stays empty.</p></section>
       </div>
+      <p>More ways in, such as WebSocket and MQTT, are under <a href="#/sources">Sources</a>.</p>
       ${received > 0 && html`<p>Something came, but nothing was counted. Where it went:</p><${Ledger} store=${store} />`}
     </main>`;
 }
@@ -39,13 +41,6 @@ function pythonLines() {
     '    headers={"content-type": "application/json"},',
     "))",
   ].join("\n");
-}
-
-/** Where the server is, without what stands after it. */
-function pageAddress() {
-  const address = new URL(".", document.baseURI);
-  address.search = "";
-  return address.href.replace(/\/$/, "");
 }
 
 function eventsAddress() {

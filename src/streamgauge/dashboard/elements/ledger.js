@@ -45,8 +45,9 @@ function Verdict({ missing }) {
 function Term({ field, count, sign }) {
   return html`
     <span class="term ${count === 0 ? "is-zero" : ""}" title=${MEANINGS[field]}>
-      ${sign && html`<span class="sign">${sign}</span>`}
-      <span class="term-words"><b>${exact(count)}</b><span>${ledgerWord(field)}</span></span>
+      ${sign && html`<span class="sign ${sign.length > 1 ? "is-word" : ""}">${sign}</span>`}
+      <span class="term-words"><b>${exact(count)}</b>${field === "dead_lettered" && count > 0
+        ? html`<a href="#/dead-letters">${ledgerWord(field)}</a>` : html`<span>${ledgerWord(field)}</span>`}</span>
     </span>`;
 }
 

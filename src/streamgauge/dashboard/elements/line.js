@@ -9,6 +9,7 @@ export function Line({ store, actions }) {
   const strip = stripKind(store);
   const state = store.state.value;
   if (strip !== null) return html`<div class="line"><${Strip} kind=${strip} store=${store} actions=${actions} /></div>`;
+  if (store.place.value.page !== "overview") return html`<div class="line"><div class="line-words is-empty"></div></div>`;
   if (state === null || state.total_events === 0) return html`<div class="line"><div class="line-words"></div></div>`;
   const { range, as_of: asOf } = state;
   const { clock, stretch, zone, utc } = store.times.value;

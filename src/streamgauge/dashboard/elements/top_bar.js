@@ -2,6 +2,7 @@
 /** Name and place, the filter, the range, pause, the state of the link, the theme. */
 import { compact, exact, lag } from "../format.js";
 import { html } from "../html.js";
+import { PAGES } from "../pages.js";
 import { ALL, DEFAULT_PRESET, PRESETS } from "../range.js";
 import { THEMES } from "../theme.js";
 import { Mark, PlayIcon, ThemeIcon } from "./icons.js";
@@ -11,24 +12,32 @@ import { RangePopover } from "./range_popover.js";
 
 /** @param {Props} props */
 export function TopBar({ store, actions }) {
-  const demo = store.state.value?.demo ?? null;
+  const { page } = store.place.value;
   return html`
     <header class="top-bar">
       <div class="place">
         <${Mark} /><strong>Streamgauge</strong>
-        <nav aria-label="Place"><span>${demo === null ? "workspace" : `${demo} demo`}</span><span aria-hidden="true">▸</span><span aria-current="page">Overview</span></nav>
-        <${FilterChip} store=${store} actions=${actions} />
+        ${page === "overview" && html`<${FilterChip} store=${store} actions=${actions} />`}
       </div>
-      <div class="controls">
+      <${Pages} current=${page} />
+      ${page === "overview" && html`<div class="controls">
         <${RangeBar} store=${store} actions=${actions} />
         <${PauseButton} store=${store} />
-      </div>
+      </div>`}
       <div class="status">
         <${Link} store=${store} />
         <${ThemeButton} store=${store} actions=${actions} />
         <button class="quiet icon" aria-label="Keys" title="Keys (?)" onClick=${() => { store.dialogue.value = "keys"; }}>?</button>
       </div>
     </header>`;
+}
+
+/** @param {{current: import("../pages.js").PageName}} props */
+function Pages({ current }) {
+  return html`
+    <nav class="pages" aria-label="Pages">
+      ${PAGES.map(({ name, title, href, key }) => html`<a key=${name} href=${href} title="${title} (g ${key})" aria-current=${name === current ? "page" : undefined}>${title}</a>`)}
+    </nav>`;
 }
 
 /** @param {Props} props */
