@@ -34,8 +34,8 @@ log = structlog.get_logger()
 
 MOST_OPEN_EPOCHS: Final = 16
 MOST_OPEN_ROWS: Final = 100_000  # of partials in one epoch; then it is closed early
-MOST_RAW_BYTES: Final = 128 * 2**20  # of raw events that wait for the store
-EPOCH_RAW_BYTES: Final = 48 * 2**20  # of raw events in one epoch; then it is closed early
+MOST_RAW_BYTES: Final = 64 * 2**20  # of raw events that wait for the store
+EPOCH_RAW_BYTES: Final = 24 * 2**20  # of raw events in one epoch; then it is closed early
 RETRY_S: Final = (0.1, 0.5, 2.0)  # and so on
 MAINTENANCE_S: Final = 600.0
 
