@@ -28,7 +28,7 @@ from streamgauge.stages.raw import raw_rows
 
 log = structlog.get_logger()
 
-COST_TO_WAIT = 1.5  # times the last counting took is waited: then counting takes two fifths of the time at most
+COST_TO_WAIT = 1.5  # times the last counting took is waited: counting takes two fifths of the time at most
 CROWD = 8  # so many batches counted together, and it waits longer: the fixed cost is what matters then
 COST_TO_WAIT_IN_A_CROWD = 16.0
 MOST_WAITING_BYTES = 8 * 2**20
