@@ -50,6 +50,7 @@ test: setup
 
 soak: setup
 	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest -s tests/faults
+	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest tests/inputs tests/test_decoder_oracle.py tests/test_events_limits.py tests/test_journal_damage.py tests/test_partials.py tests/test_aggregates.py
 	$(BIN)/python tools/mutations.py
 
 mutations: setup

@@ -54,11 +54,18 @@ class HeldJournal(MemoryJournal):
         self.held.append((entry, written, future))
         return future
 
+    def give_up(self) -> None:
+        """Refuse everything that waits, so that nothing waits for it for ever."""
+        self.hold = False
+        while self.held:
+            self.let_go(fail=True)
+
     def let_go(self, *, fail: bool = False) -> None:
         """Write or refuse what has waited longest."""
         entry, written, future = self.held.pop(0)
         if fail:
             future.set_exception(JournalError("no more"))
+            future.exception()  # who waited may have gone
             return
         self.entries.append(entry)
         self.last_seq += 1
@@ -94,6 +101,8 @@ async def in_memory(journal: MemoryJournal | None = None) -> AsyncIterator[Engin
     try:
         yield engine
     finally:
+        if isinstance(journal, HeldJournal):
+            journal.give_up()
         await engine.stop()
 
 

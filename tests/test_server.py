@@ -1,7 +1,6 @@
 """What a client meets at the socket: limits, deadlines, order, frames; under asyncio's loop and under uvloop."""
 
 import asyncio
-import os
 import re
 import socket
 import struct
@@ -414,31 +413,23 @@ async def test_a_header_behind_requests_that_wait_for_the_application_is_not_lat
 
 
 async def test_time_in_which_the_server_stood_still_does_not_count_against_anybody() -> None:
-    limits = ServerLimits(header_timeout_s=0.2, body_timeout_s=0.2, keep_alive_timeout_s=1)
-    server = Server(uvicorn_config(Recorder(), host="127.0.0.1", port=0, limits=limits))
+    limits = ServerLimits(header_timeout_s=0.5, body_timeout_s=0.5)
+    config = uvicorn_config(Recorder(), host="127.0.0.1", port=0, limits=limits)
+    server = Server(config)
     port = await server.start()
-    idle, silent, half, body = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
-    idle[1].write(GET)
-    await idle[0].readuntil(b"/ 0")
+    silent, half, body = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     half[1].write(closing_get()[:20])
     body[1].write(POST + b"Connection: close\r\nContent-Length: 8\r\n\r\nhalf")
-    while len(server._uvicorn.server_state.connections) < 4:  # noqa: ASYNC110  (nothing tells of them but the set)
-        await asyncio.sleep(0)
-    for (_, writer), rest in zip(
-        (idle, silent, half, body), (closing_get(), closing_get(), closing_get()[20:], b"half"), strict=True
-    ):
-        await sent(writer, rest)
-    time.sleep(1.2)  # noqa: ASYNC251  (the loop has to stand still)
-    answers = [await reader.read() for reader, _ in (idle, silent, half, body)]
-    assert [statuses(answer) for answer in answers] == [[200]] * 4
-    for _, writer in (idle, silent, half, body):
+    await sweeps(config.watch, 1)
+    time.sleep(1.5)  # noqa: ASYNC251  (the loop has to stand still)
+    await sweeps(config.watch, 1)
+    silent[1].write(closing_get())
+    half[1].write(closing_get()[20:])
+    body[1].write(b"half")
+    assert [statuses(await reader.read()) for reader, _ in (silent, half, body)] == [[200]] * 3
+    for _, writer in (silent, half, body):
         writer.close()
     await server.stop(grace_s=0.5)
-
-
-async def sent(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """Hand data to the system at once, so that it waits at the other side."""
-    os.write(writer.get_extra_info("socket").fileno(), data)
 
 
 async def test_time_between_requests_does_not_count_against_the_next_header() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Final
 import pytest
 
 from soak import SOAK, trials
-from wire import GOOD, Target, request
+from wire import GOOD, Target
 
 HEADER_S: Final = 1.0
 BODY_S: Final = 1.0
@@ -86,9 +87,9 @@ async def opened(port: int, *, reads: bool) -> socket.socket:
 async def suffer(port: int, kind: Slow) -> tuple[float, bytes]:
     """Be a slow client until the server ends it; give how long that took, and what it was told."""
     loop = asyncio.get_running_loop()
+    begun = loop.time()
     client = await opened(port, reads=kind.reads)
     with contextlib.closing(client):
-        begun = loop.time()
         await loop.sock_sendall(client, kind.begins)
         drips = asyncio.create_task(drip(client)) if kind.drips else None
         try:
@@ -128,23 +129,21 @@ async def until_reset(client: socket.socket) -> bytes:
 
 @contextlib.asynccontextmanager
 async def honest_sender(target: Target) -> AsyncIterator[list[float]]:
-    """Send good events one after the other all the while; give how long each took."""
+    """Send good events one after the other all the while; give how long each took.
+
+    It has a thread of its own, so that it does not become slow itself among thousands of slow clients.
+    """
     took: list[float] = []
-    enough = asyncio.Event()
+    enough = threading.Event()
 
-    async def send() -> None:
-        while not enough.is_set():
+    def send() -> None:
+        while not enough.wait(0.02):
             begun = time.monotonic()
-            reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-            writer.write(request(GOOD))
-            answer = await reader.read()
-            writer.close()
-            await writer.wait_closed()
-            assert b'{"accepted":1}' in answer, answer
+            reply = target.post(GOOD)
+            assert reply.text == '{"accepted":1}', reply.raw
             took.append(time.monotonic() - begun)
-            await asyncio.sleep(0.02)  # a sender that has not much to say
 
-    sending = asyncio.create_task(send())
+    sending = asyncio.create_task(asyncio.to_thread(send))
     try:
         yield took
     finally:

@@ -29,7 +29,6 @@ class Watch:
         self._watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last = 0.0
-        self._stood_still = -1.0  # when that was last noticed
 
     def add(self, connection: Watched) -> None:
         """Watch this connection until it is discarded."""
@@ -44,11 +43,6 @@ class Watch:
             self._timer.cancel()
             self._timer = None
 
-    def reprieve_s(self, now: float) -> float:
-        """Give how long a deadline that is reached now has to wait: 0.0, or a period after the loop stood still."""
-        just_now = 0.0 <= now - self._stood_still < self._period_s
-        return self._period_s if just_now or now - self._last > 2 * self._period_s else 0.0
-
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._last = loop.time()
         self._timer = loop.call_later(self._period_s, self._sweep, loop)
@@ -58,7 +52,6 @@ class Watch:
         self._start(loop)  # first, so that a failing check does not end the watch over the others
         lost_s = elapsed - self._period_s
         if lost_s > self._period_s:
-            self._stood_still = self._last
             for connection in self._watched:
                 connection.forgive(lost_s)
         for connection in tuple(self._watched):

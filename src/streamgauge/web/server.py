@@ -85,7 +85,7 @@ _UVICORN_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "http": """app_state config connection_lost connection_made cycle data_received expect_100_continue flow
             handle_websocket_upgrade headers loop on_body on_headers_complete on_message_begin on_message_complete
-            on_response_complete parser pause_writing pipeline resume_writing server_state timeout_keep_alive_handler timeout_keep_alive_task
+            on_response_complete parser pause_writing pipeline resume_writing server_state timeout_keep_alive_task
             transport url _should_upgrade _unset_keepalive_if_required""",
         "flow": "read_paused resume_reading",
         "cycle": "disconnected message_event response_complete response_started",

@@ -165,14 +165,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._since += lost_s
         self._outgoing.forgive(lost_s)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, unless its next request may have come while the loop stood still."""
-        reprieve_s = self.config.watch.reprieve_s(self.loop.time())
-        if reprieve_s:
-            self.timeout_keep_alive_task = self.loop.call_later(reprieve_s, self.timeout_keep_alive_handler)
-        else:
-            super().timeout_keep_alive_handler()
-
     # what the parser calls
 
     def on_message_begin(self) -> None:
