@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from streamgauge.errors import ExpressionError, OptionError, ServerFailed, Store
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
-from streamgauge.journal import Journal
+from streamgauge.in_flight import InFlight, SetAside, by_append
+from streamgauge.journal import Control, Journal, Record
 from streamgauge.journals.file import FileJournal
 from streamgauge.journals.lock import lock_folder
 from streamgauge.journals.memory import MemoryJournal
@@ -42,9 +43,11 @@ from streamgauge.sources.registry import check_sources, make_sources
 from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Position, Retention, Store, Table
 from streamgauge.stores.registry import open_audit, open_store
+from streamgauge.suspects import killers_among
 from streamgauge.telemetry import Exposition, ServerCollector
 from streamgauge.transform.derive import read_derive
 from streamgauge.transform.program import Program
+from streamgauge.trial import TrialImpossible, TrialProcess
 from streamgauge.verify import Report, Rules, verify
 from streamgauge.version import __version__
 from streamgauge.web.api import write_csv
@@ -70,6 +73,7 @@ STOP_S: Final = 15.0
 PROGRESS_S: Final = 0.25
 LEDGER_TURNS: Final = 4  # of those, between two looks at the ledger
 COMMITTED_S: Final = 5.0  # how long the answer to a replay of dead letters waits for its commit
+REPLAYED_S: Final = 3600.0
 LAST_ANSWERS_S: Final = 2.0  # for what was pushed before the server began to end
 
 
@@ -197,6 +201,8 @@ class OpenEngine:
         self._options, self._failed, self._rebuild = options, failed, rebuild
         self._hurried = False
         self._held = ExitStack()
+        self._in_flight: InFlight | None = None
+        self._replayed: asyncio.Task[None] | None = None
         self.settings = _settings(options)
         self.engine: Engine
 
@@ -205,15 +211,22 @@ class OpenEngine:
         loop = asyncio.get_running_loop()
         try:
             store, journal, positions = await loop.run_in_executor(None, self._open)
+            set_aside = await loop.run_in_executor(None, self._look_back, journal, positions)
             self.engine = Engine(
-                self.settings, journal=journal, store=store, positions=positions, failed=self._failed
+                self.settings,
+                journal=journal,
+                store=store,
+                positions=positions,
+                set_aside=set_aside,
+                failed=self._failed,
             )
             self.engine.intake.draining = self._hurried
             try:
                 await self.engine.start()
             except BaseException:
-                await self.engine.stop(STOP_S)
+                await self._stop_engine(STOP_S)
                 raise
+            self._replayed = asyncio.create_task(self._note_replayed(self.engine, journal.last_seq))
         except BaseException:
             self._held.close()
             raise
@@ -279,9 +292,54 @@ class OpenEngine:
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Drain, commit, and let go of everything."""
         try:
-            await self.engine.stop(timeout_s)
+            await self._stop_engine(timeout_s)
         finally:
             self._held.close()
+
+    def _look_back(self, journal: Journal, positions: Mapping[str, Position]) -> SetAside:
+        """Find what the last replay died of, if it did, and note that there is another; blocks."""
+        if not isinstance(journal, FileJournal):
+            return {}
+        in_flight = self._in_flight = InFlight(Path(self._options.data))
+        stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
+        if in_flight.has_died(stored_seq):
+            self._find_killers(in_flight, journal.replay(stored_seq))
+        in_flight.begin(stored_seq, journal.last_seq)
+        return by_append(in_flight.killers)
+
+    def _find_killers(self, in_flight: InFlight, records: Iterator[Record | Control]) -> None:
+        log.warning("the process ended while it replayed the journal; what it had in hand is tried elsewhere")
+        known = {(one.seq, one.index) for one in in_flight.killers}
+        with TrialProcess(to_mapping(self._options)) as trial:
+            try:
+                for killer in killers_among(records, trial, known, lambda: self._hurried):
+                    log.error(
+                        "an event ends the process that counts it; it is set aside",
+                        seq=killer.seq,
+                        index=killer.index,
+                        reason=killer.reason,
+                    )
+                    in_flight.add(killer)
+            except TrialImpossible as exc:
+                log.warning("what the last replay had in hand cannot be tried", error=str(exc))
+
+    async def _note_replayed(self, engine: Engine, upto: int) -> None:
+        """Wait until the store holds what was in the journal at the start."""
+        while not await engine.caught_up(upto, REPLAYED_S):
+            pass
+        await self._note_end(engine)
+
+    async def _note_end(self, engine: Engine) -> None:
+        if self._in_flight is not None:
+            end, seq = self._in_flight.end, engine.book.committed_seq
+            await asyncio.get_running_loop().run_in_executor(None, end, seq)
+
+    async def _stop_engine(self, timeout_s: float) -> None:
+        if self._replayed is not None:
+            self._replayed.cancel()
+            await asyncio.wait([self._replayed])
+        await self.engine.stop(timeout_s)
+        await self._note_end(self.engine)
 
 
 def _instance(data: Path) -> str:
