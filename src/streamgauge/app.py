@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -518,6 +519,7 @@ class App:
         limits, query = self._options.limits, self._options.query
         http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
         source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
+        letters = self._letters()
         self._direct = DirectIngest(self.engine.intake, source)
         service = Service(
             reader=self.engine.reader,
@@ -528,7 +530,7 @@ class App:
             not_ready=self._not_ready,
             degraded=lambda: [problem for source in self.sources for problem in source.problems()],
             once=lambda: self.engine.claims.status,
-            exposition=self._exposition(source),
+            exposition=partial(_expose, letters, self._exposition(source, letters)),
             sql_timeout_s=query.timeout,
             sql_max_rows=query.max_rows,
         )
@@ -538,7 +540,7 @@ class App:
             service,
             source=source,
             socket=socket,
-            letters=self._letters(),
+            letters=letters,
             doors=self._doors(source),
             verify=self._verify_desk(),
         )
@@ -576,7 +578,7 @@ class App:
             now_us=engine.now_us,
         )
 
-    def _exposition(self, source: HttpSource) -> Exposition:
+    def _exposition(self, source: HttpSource, letters: LetterDesk) -> Exposition:
         engine, hub = self.engine, self.hub
         collectors = [
             ServerCollector(
@@ -586,6 +588,7 @@ class App:
                 stages=engine.stages,
                 limits=lambda: engine.series_limits,
                 restarts=engine.transform_restarts,
+                open_letters=lambda: letters.open,
                 hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,
@@ -680,6 +683,11 @@ class App:
             raise ServerFailed(
                 f"the server had to end: {error}; what was not committed is in the journal"
             ) from error
+
+
+async def _expose(letters: LetterDesk, exposition: Exposition, accept: str) -> tuple[bytes, str]:
+    await letters.count_open()
+    return exposition(accept)
 
 
 def rules_of(options: Options, now_us: int) -> Rules:

@@ -60,9 +60,10 @@ class ServerCollector(Collector):
         durations: Mapping[str, Callable[[], Iterable[Distribution]]],
         once: Callable[[], Mapping[str, int]] = dict,
         restarts: Callable[[], int] = lambda: 0,
+        open_letters: Callable[[], int | None] = lambda: None,
         native: bool = False,
     ) -> None:
-        self._once, self._restarts = once, restarts
+        self._once, self._restarts, self._open_letters = once, restarts, open_letters
         self._notes, self._answers, self._durations, self._native = notes, answers, durations, native
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
@@ -133,6 +134,10 @@ class ServerCollector(Collector):
         for code, count in sorted(self._refused().items()):
             protocol.add_metric([code], count)
         yield protocol
+        letters = self._open_letters()
+        if letters is not None:
+            text = "Events that could not be handled, neither replayed nor discarded yet."
+            yield _gauge("streamgauge_dead_letters_open", text, letters)
         yield _gauge(
             "streamgauge_ledger_imbalance",
             "Events by which the ledger's equation does not hold; anything but 0 is a bug.",
