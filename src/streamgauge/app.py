@@ -517,7 +517,8 @@ class App:
     def asgi(self) -> WebApplication:
         """Give the whole of it as one ASGI application; the engine must have been started."""
         limits, query = self._options.limits, self._options.query
-        http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
+        decoded = DecodedLimits(limits.decoded_bytes, limits.decoded_ratio)
+        http = HttpLimits(limits.body_bytes, limits.bodies_bytes, decoded)
         source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
         letters = self._letters()
         self._direct = DirectIngest(self.engine.intake, source)
@@ -588,6 +589,7 @@ class App:
                 stages=engine.stages,
                 limits=lambda: engine.series_limits,
                 restarts=engine.transform_restarts,
+                body_bytes=lambda: source.bodies.held_bytes,
                 open_letters=lambda: letters.open,
                 hub=hub,
                 store_bytes=engine.store.size_bytes,

@@ -262,6 +262,14 @@ class LimitOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     body_bytes: Annotated[Size, _span("1B", "1GiB", "A request's body on the wire.")] = Size("32MiB")
     decoded_bytes: Annotated[Size, _span("1B", "4GiB", "A request's body, decompressed.")] = Size("128MiB")
+    bodies_bytes: Annotated[
+        Size,
+        _span(
+            "64KiB",
+            "1TiB",
+            "The bodies of all requests together, beyond 64 KiB of each; more are answered 503.",
+        ),
+    ] = Size("256MiB")
     decoded_ratio: Annotated[int, _count(1, 10_000, "Decompressed bytes for one on the wire.")] = 100
     event_bytes: Annotated[Size, _span("1B", "1GiB", "One event.")] = Size("256KiB")
     depth: Annotated[int, _count(1, 256, "Objects and arrays inside each other.")] = 32

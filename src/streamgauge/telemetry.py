@@ -61,6 +61,7 @@ class ServerCollector(Collector):
         once: Callable[[], Mapping[str, int]] = dict,
         restarts: Callable[[], int] = lambda: 0,
         open_letters: Callable[[], int | None] = lambda: None,
+        body_bytes: Callable[[], int] = lambda: 0,
         native: bool = False,
     ) -> None:
         self._once, self._restarts, self._open_letters = once, restarts, open_letters
@@ -68,7 +69,7 @@ class ServerCollector(Collector):
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
         self._store_bytes, self._journal_bytes = store_bytes, journal_bytes
-        self._connected, self._refused = connected, refused
+        self._connected, self._refused, self._body_bytes = connected, refused, body_bytes
 
     def collect(self) -> Iterable[Metric]:
         """Give every metric."""
@@ -163,6 +164,8 @@ class ServerCollector(Collector):
         for source, whether in self._connected().items():
             connected.add_metric([source], whether)
         yield from (requests, watermark, connected)
+        text = "What large request bodies hold until their events are accepted."
+        yield _gauge("streamgauge_request_body_bytes", text, self._body_bytes())
 
     def _remembered(self) -> Iterable[Metric]:
         status = self._once()
