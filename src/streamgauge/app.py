@@ -267,8 +267,11 @@ class OpenEngine:
         if hasattr(self, "engine"):
             self.engine.intake.draining = True
 
-    def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> FileJournal:
-        options = self._options.journal
+    def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> Journal:
+        options, stored_seq = self._options.journal, positions[SHARD].last_seq if SHARD in positions else 0
+        if not self._options.has_journal:
+            _refuse_to_pass_over(self._options.journal_folder())
+            return MemoryJournal(SHARD, last_seq=stored_seq)
         journal = FileJournal.open(
             self._options.journal_folder(),
             shard=SHARD,
@@ -279,7 +282,7 @@ class OpenEngine:
             segment_bytes=options.segment_bytes,
             segment_age_s=options.segment_age,
             max_bytes=options.max_bytes,
-            stored_seq=positions[SHARD].last_seq if SHARD in positions else 0,
+            stored_seq=stored_seq,
         )
         report = journal.report
         if report.torn_bytes:
@@ -341,6 +344,15 @@ class OpenEngine:
             await asyncio.wait([self._replayed])
         await self.engine.stop(timeout_s)
         await self._note_end(self.engine)
+
+
+def _refuse_to_pass_over(folder: Path) -> None:
+    if oldest_seq(folder) is not None:
+        raise OptionError(
+            "journal.path",
+            f"{folder} holds a journal, which would not be read",
+            "start once without `:memory:`, stop, and move that folder away; or leave the option out",
+        )
 
 
 def _instance(data: Path) -> str:
