@@ -67,6 +67,20 @@ def test_what_kills_only_together_is_not_set_aside() -> None:
     assert search([record(1, range(10))], Deadly(set(), together=(2, 7)), set()) == []
 
 
+def test_what_a_process_survives_the_second_time_is_not_set_aside() -> None:
+    class Once(Deadly):
+        def ends_by(self, entries: Sequence[Entry]) -> str | None:
+            is_alone = entries[0].count == 1
+            how = super().ends_by(entries)
+            if is_alone and how is not None:
+                self.values.clear()
+            return how
+
+    trial = Once({5})
+    assert search([record(1, range(10))], trial, set()) == []
+    assert trial.deaths == 2
+
+
 def test_what_is_known_is_not_tried_again() -> None:
     trial = Deadly({3})
     assert search([record(1, range(10))], trial, {(1, 3)}) == []
