@@ -74,12 +74,17 @@ def _minified(body: bytes) -> bytes:
 
 def _lines(array: bytes) -> bytes:
     try:
-        elements = _elements.decode(_minified(array))
+        elements = _elements.decode(_minified(array) if _has_white_space(array) else array)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise DecodeError(f"body: not JSON: {exc}") from exc
     except RecursionError:
         raise DecodeError("body: nested too deeply", code="too_deep") from None
-    return b"\n".join([*map(bytes, elements), b""]) if elements else b""
+    return b"\n".join([*elements, b""]) if elements else b""
+
+
+def _has_white_space(text: bytes) -> bool:
+    """Tell whether there is any, be it within strings; where there is none, nothing is to be taken out."""
+    return b" " in text or b"\n" in text or b"\r" in text or b"\t" in text
 
 
 def cut_array(body: bytes, piece_bytes: int = PIECE) -> Iterator[bytes]:
