@@ -222,12 +222,11 @@ def _failure(message: Message) -> bytes:
 
 def _lines_now(message: Message) -> bytes | None:
     """Write a small push as lines; None, or DecodeError, where it has to be looked at more closely."""
-    payload: bytes | None = bytes(message.payload)
+    payload = bytes(message.payload)
     if message.event == MANY:
-        payload = _array_of(bytes(message.payload))
-    elif payload[:1] != b"{":
-        return None
-    return None if payload is None else lines_now(payload)
+        array = _array_of(payload)
+        return None if array is None else lines_now(array)
+    return lines_now(payload) if payload[:1] == b"{" else None
 
 
 async def _lines_of(message: Message) -> bytes:
