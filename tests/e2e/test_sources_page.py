@@ -274,6 +274,22 @@ def test_a_list_that_cannot_be_had_says_why_and_can_be_asked_for_again(
     overview.faults.clear()
 
 
+def test_a_page_that_cannot_be_fetched_says_so_and_can_be_asked_for_again(
+    overview: Overview, shop: ServerProcess
+) -> None:
+    page = overview.page
+    page.route("**/sources_page.js", lambda route: route.abort())
+    page.goto(f"{shop.url}/#/sources")
+    expect(page.get_by_role("alert")).to_contain_text("The page of sources could not be fetched.")
+    assert axe_faults(page) == []
+    page.unroute("**/sources_page.js")
+    page.get_by_role("button", name="Retry").click()
+    expect(region(page, "HTTP")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert all("net::ERR_FAILED" in fault for fault in overview.faults), overview.faults
+    overview.faults.clear()
+
+
 def test_the_pages_are_reached_by_links_keys_and_the_back_button_and_keep_the_range(
     page: Page, shop: ServerProcess
 ) -> None:
