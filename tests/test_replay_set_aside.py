@@ -72,6 +72,16 @@ async def test_a_replay_that_was_cut_short_is_looked_into_and_nothing_is_lost_th
     assert not (crashed / FILE).exists()
 
 
+async def test_told_to_end_while_it_looks_it_leaves_the_looking_to_the_next_start(crashed: Path) -> None:
+    InFlight(crashed).begin(0, 2)
+    whole = OpenEngine(options_of(crashed))
+    whole.hurry()
+    engine = await whole.start()
+    await whole.stop()
+    assert engine.book.committed_seq == 0
+    assert InFlight(crashed).has_died(0)
+
+
 async def test_the_note_is_there_from_the_beginning_of_a_replay_until_the_store_has_all_of_it(
     crashed: Path,
 ) -> None:

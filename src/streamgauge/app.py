@@ -308,7 +308,10 @@ class OpenEngine:
         stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
         if in_flight.has_died(stored_seq):
             self._find_killers(in_flight, journal.replay(stored_seq))
-        in_flight.begin(stored_seq, journal.last_seq)
+        if self._hurried:  # nothing will be replayed, and whoever starts next has to look as well
+            self._in_flight = None
+        else:
+            in_flight.begin(stored_seq, journal.last_seq)
         return by_append(in_flight.killers)
 
     def _find_killers(self, in_flight: InFlight, records: Iterator[Record | Control]) -> None:
