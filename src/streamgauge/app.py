@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,8 +23,8 @@ from streamgauge.errors import ExpressionError, OptionError, ServerFailed, Store
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
-from streamgauge.in_flight import InFlight, SetAside, by_append
-from streamgauge.journal import Control, Journal, Record
+from streamgauge.in_flight import SetAside
+from streamgauge.journal import Journal
 from streamgauge.journals.file import FileJournal
 from streamgauge.journals.lock import lock_folder
 from streamgauge.journals.memory import MemoryJournal
@@ -32,6 +32,7 @@ from streamgauge.journals.reading import FolderReading, LiveReading
 from streamgauge.journals.recovery import oldest_seq
 from streamgauge.live.hub import About, Hub
 from streamgauge.live.pulse import Pulse, StageCount
+from streamgauge.look_back import LookBack
 from streamgauge.metric import Metric
 from streamgauge.metrics.expression import Expression
 from streamgauge.options import LimitOptions, Options
@@ -44,11 +45,9 @@ from streamgauge.sources.registry import check_sources, make_sources
 from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Position, Retention, Store, Table
 from streamgauge.stores.registry import open_audit, open_store
-from streamgauge.suspects import killers_among
 from streamgauge.telemetry import Exposition, ServerCollector
 from streamgauge.transform.derive import read_derive
 from streamgauge.transform.program import Program
-from streamgauge.trial import TrialImpossible, TrialProcess
 from streamgauge.verify import Report, Rules, verify
 from streamgauge.version import __version__
 from streamgauge.web.api import write_csv
@@ -202,7 +201,7 @@ class OpenEngine:
         self._options, self._failed, self._rebuild = options, failed, rebuild
         self._hurried = False
         self._held = ExitStack()
-        self._in_flight: InFlight | None = None
+        self._look_back: LookBack | None = None
         self._replayed: asyncio.Task[None] | None = None
         self.settings = _settings(options)
         self.engine: Engine
@@ -212,7 +211,13 @@ class OpenEngine:
         loop = asyncio.get_running_loop()
         try:
             store, journal, positions = await loop.run_in_executor(None, self._open)
-            set_aside = await loop.run_in_executor(None, self._look_back, journal, positions)
+            set_aside: SetAside = {}
+            if isinstance(journal, FileJournal):
+                self._look_back = LookBack(
+                    Path(self._options.data), to_mapping(self._options), lambda: self._hurried
+                )
+                before, stored_seq = self._look_back.before, _stored_seq(positions)
+                set_aside = await loop.run_in_executor(None, before, journal, stored_seq)
             self.engine = Engine(
                 self.settings,
                 journal=journal,
@@ -251,7 +256,7 @@ class OpenEngine:
     def _meet(self, store: Store) -> Mapping[str, Position]:
         """Give the store's positions, once it is sure that the journal reaches back to them."""
         positions = store.positions()
-        stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
+        stored_seq = _stored_seq(positions)
         first_seq = oldest_seq(self._options.journal_folder()) or 1
         if stored_seq >= first_seq - 1:
             return positions
@@ -268,7 +273,7 @@ class OpenEngine:
             self.engine.intake.draining = True
 
     def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> Journal:
-        options, stored_seq = self._options.journal, positions[SHARD].last_seq if SHARD in positions else 0
+        options, stored_seq = self._options.journal, _stored_seq(positions)
         if not self._options.has_journal:
             _refuse_to_pass_over(self._options.journal_folder())
             return MemoryJournal(SHARD, last_seq=stored_seq)
@@ -300,36 +305,6 @@ class OpenEngine:
         finally:
             self._held.close()
 
-    def _look_back(self, journal: Journal, positions: Mapping[str, Position]) -> SetAside:
-        """Find what the last replay died of, if it did, and note that there is another; blocks."""
-        if not isinstance(journal, FileJournal):
-            return {}
-        in_flight = self._in_flight = InFlight(Path(self._options.data))
-        stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
-        if in_flight.has_died(stored_seq):
-            self._find_killers(in_flight, journal.replay(stored_seq))
-        if self._hurried:  # nothing will be replayed, and whoever starts next has to look as well
-            self._in_flight = None
-        else:
-            in_flight.begin(stored_seq, journal.last_seq)
-        return by_append(in_flight.killers)
-
-    def _find_killers(self, in_flight: InFlight, records: Iterator[Record | Control]) -> None:
-        log.warning("the process ended while it replayed the journal; what it had in hand is tried elsewhere")
-        known = {(one.seq, one.index) for one in in_flight.killers}
-        with TrialProcess(to_mapping(self._options)) as trial:
-            try:
-                for killer in killers_among(records, trial, known, lambda: self._hurried):
-                    log.error(
-                        "an event ends the process that counts it; it is set aside",
-                        seq=killer.seq,
-                        index=killer.index,
-                        reason=killer.reason,
-                    )
-                    in_flight.add(killer)
-            except TrialImpossible as exc:
-                log.warning("what the last replay had in hand cannot be tried", error=str(exc))
-
     async def _note_replayed(self, engine: Engine, upto: int) -> None:
         """Wait until the store holds what was in the journal at the start."""
         while not await engine.caught_up(upto, REPLAYED_S):
@@ -337,9 +312,9 @@ class OpenEngine:
         await self._note_end(engine)
 
     async def _note_end(self, engine: Engine) -> None:
-        if self._in_flight is not None:
-            end, seq = self._in_flight.end, engine.book.committed_seq
-            await asyncio.get_running_loop().run_in_executor(None, end, seq)
+        if self._look_back is not None:
+            after, seq = self._look_back.after, engine.book.committed_seq
+            await asyncio.get_running_loop().run_in_executor(None, after, seq)
 
     async def _stop_engine(self, timeout_s: float) -> None:
         if self._replayed is not None:
@@ -347,6 +322,10 @@ class OpenEngine:
             await asyncio.wait([self._replayed])
         await self.engine.stop(timeout_s)
         await self._note_end(self.engine)
+
+
+def _stored_seq(positions: Mapping[str, Position]) -> int:
+    return positions[SHARD].last_seq if SHARD in positions else 0
 
 
 def _refuse_to_pass_over(folder: Path) -> None:
