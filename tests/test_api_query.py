@@ -238,7 +238,7 @@ def service_of(server: Served, clock: Clock) -> Service:
         progress=engine,
         now_us=clock,
         not_ready=list,
-        exposition=lambda _: (b"", ""),
+        exposition=lambda _: asyncio.sleep(0, (b"", "")),
         sql_timeout_s=5.0,
         sql_max_rows=10,
     )

@@ -332,7 +332,7 @@ def test_a_name_that_is_no_benchmark_is_refused_with_those_there_are(
 
 
 def test_every_benchmark_has_a_name_of_its_own() -> None:
-    assert len({benchmark.name for benchmark in BENCHMARKS}) == len(BENCHMARKS) == 12
+    assert len({benchmark.name for benchmark in BENCHMARKS}) == len(BENCHMARKS) == 13
 
 
 def test_a_processor_without_a_name_is_told_by_its_architecture(tmp_path: Path) -> None:

@@ -364,10 +364,11 @@ class Full:
         assert gauge._engine is not None
         intake = gauge._engine.intake
         accept = intake.accept_objects
-        self.times, self.asked = times, 0
+        self.times, self.asked, self.was_asked = times, 0, threading.Event()
 
         async def refuse(*arguments: Any) -> Any:
             self.asked += 1
+            self.was_asked.set()
             if self.asked <= self.times:
                 raise Saturated("no room", 0.001)
             return await accept(*arguments)
@@ -405,6 +406,19 @@ class TestNoRoom:
         full.times = 0
         gauge._problem = None
         assert count(gauge) == taken
+
+    def test_where_as_much_waits_as_may_not_one_more_is_taken_while_it_is_handed_over(
+        self, gauge: Streamgauge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(embedded, "PATIENCE_S", 0.2)
+        full = Full(gauge, times=float("inf"))
+        gauge._pushed.extend([event(number) for number in range(2 * embedded.MOST_WAITING)])
+        assert full.was_asked.wait(10)  # they have been taken out, and may have to be put back
+        with pytest.raises(StreamgaugeError, match="no room"):
+            gauge.push_event(event(1))
+        full.times = 0
+        gauge._problem = None
+        assert count(gauge) == 2 * embedded.MOST_WAITING
 
     def test_closing_without_room_tells_how_many_events_are_not_counted(
         self, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from streamgauge.errors import StoreError
 from streamgauge.version import __version__
 from web_tools import LONG, Served, ok, serving, talk, until
 
@@ -84,6 +85,35 @@ async def test_events_that_a_stage_cannot_handle_are_counted(server: Served) -> 
     assert found["streamgauge_stage_restarts_total", "transform"] >= 1
     await server.commit()
     assert (await figures(server))["streamgauge_events_total", "dead_lettered", "http"] == 2
+
+
+async def test_dead_letters_are_told_until_somebody_has_dealt_with_them(server: Served) -> None:
+    assert (await figures(server))["streamgauge_dead_letters_open",] == 0
+    [transformer] = server.app.engine.transformers
+    broken: Any = object()
+    transformer._keep = broken
+    await server.send({"type": "a"}, {"type": "b"})
+    assert await server.app.engine.flush(10.0)
+    await server.commit()
+    assert (await figures(server))["streamgauge_dead_letters_open",] == 2
+    [letter, _] = (await server.get("/api/dead-letters"))["dead_letters"]
+    await server.http.post("/api/dead-letters/discard", json={"names": [letter["name"]]})
+    found = await figures(server)
+    assert found["streamgauge_dead_letters_open",] == 1
+    assert found["streamgauge_events_total", "dead_lettered", "http"] == 2
+
+
+async def test_metrics_are_told_also_while_the_store_is_in_trouble(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise StoreError("no answer")
+
+    monkeypatch.setattr(server.app.engine.store, "open_dead_letters", refuse)
+    await server.send({"type": "a"})
+    found = await figures(server)
+    assert found["streamgauge_events_received_total", "http"] == 1
+    assert ("streamgauge_dead_letters_open",) not in found
 
 
 async def test_series_beyond_the_limit_are_told(server: Served) -> None:

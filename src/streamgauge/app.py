@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from streamgauge.errors import ExpressionError, OptionError, ServerFailed, Store
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
+from streamgauge.in_flight import SetAside
 from streamgauge.journal import Journal
 from streamgauge.journals.file import FileJournal
 from streamgauge.journals.lock import lock_folder
@@ -30,6 +32,7 @@ from streamgauge.journals.reading import FolderReading, LiveReading
 from streamgauge.journals.recovery import oldest_seq
 from streamgauge.live.hub import About, Hub
 from streamgauge.live.pulse import Pulse, StageCount
+from streamgauge.look_back import LookBack
 from streamgauge.metric import Metric
 from streamgauge.metrics.expression import Expression
 from streamgauge.options import LimitOptions, Options
@@ -70,6 +73,7 @@ STOP_S: Final = 15.0
 PROGRESS_S: Final = 0.25
 LEDGER_TURNS: Final = 4  # of those, between two looks at the ledger
 COMMITTED_S: Final = 5.0  # how long the answer to a replay of dead letters waits for its commit
+REPLAYED_S: Final = 3600.0
 LAST_ANSWERS_S: Final = 2.0  # for what was pushed before the server began to end
 
 
@@ -197,6 +201,8 @@ class OpenEngine:
         self._options, self._failed, self._rebuild = options, failed, rebuild
         self._hurried = False
         self._held = ExitStack()
+        self._look_back: LookBack | None = None
+        self._replayed: asyncio.Task[None] | None = None
         self.settings = _settings(options)
         self.engine: Engine
 
@@ -205,15 +211,28 @@ class OpenEngine:
         loop = asyncio.get_running_loop()
         try:
             store, journal, positions = await loop.run_in_executor(None, self._open)
+            set_aside: SetAside = {}
+            if isinstance(journal, FileJournal):
+                self._look_back = LookBack(
+                    Path(self._options.data), to_mapping(self._options), lambda: self._hurried
+                )
+                before, stored_seq = self._look_back.before, _stored_seq(positions)
+                set_aside = await loop.run_in_executor(None, before, journal, stored_seq)
             self.engine = Engine(
-                self.settings, journal=journal, store=store, positions=positions, failed=self._failed
+                self.settings,
+                journal=journal,
+                store=store,
+                positions=positions,
+                set_aside=set_aside,
+                failed=self._failed,
             )
             self.engine.intake.draining = self._hurried
             try:
                 await self.engine.start()
             except BaseException:
-                await self.engine.stop(STOP_S)
+                await self._stop_engine(STOP_S)
                 raise
+            self._replayed = asyncio.create_task(self._note_replayed(self.engine, journal.last_seq))
         except BaseException:
             self._held.close()
             raise
@@ -237,7 +256,7 @@ class OpenEngine:
     def _meet(self, store: Store) -> Mapping[str, Position]:
         """Give the store's positions, once it is sure that the journal reaches back to them."""
         positions = store.positions()
-        stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
+        stored_seq = _stored_seq(positions)
         first_seq = oldest_seq(self._options.journal_folder()) or 1
         if stored_seq >= first_seq - 1:
             return positions
@@ -253,8 +272,11 @@ class OpenEngine:
         if hasattr(self, "engine"):
             self.engine.intake.draining = True
 
-    def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> FileJournal:
-        options = self._options.journal
+    def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> Journal:
+        options, stored_seq = self._options.journal, _stored_seq(positions)
+        if not self._options.has_journal:
+            _refuse_to_pass_over(self._options.journal_folder())
+            return MemoryJournal(SHARD, last_seq=stored_seq)
         journal = FileJournal.open(
             self._options.journal_folder(),
             shard=SHARD,
@@ -265,7 +287,7 @@ class OpenEngine:
             segment_bytes=options.segment_bytes,
             segment_age_s=options.segment_age,
             max_bytes=options.max_bytes,
-            stored_seq=positions[SHARD].last_seq if SHARD in positions else 0,
+            stored_seq=stored_seq,
         )
         report = journal.report
         if report.torn_bytes:
@@ -279,9 +301,40 @@ class OpenEngine:
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Drain, commit, and let go of everything."""
         try:
-            await self.engine.stop(timeout_s)
+            await self._stop_engine(timeout_s)
         finally:
             self._held.close()
+
+    async def _note_replayed(self, engine: Engine, upto: int) -> None:
+        """Wait until the store holds what was in the journal at the start."""
+        while not await engine.caught_up(upto, REPLAYED_S):
+            pass
+        await self._note_end(engine)
+
+    async def _note_end(self, engine: Engine) -> None:
+        if self._look_back is not None:
+            after, seq = self._look_back.after, engine.book.committed_seq
+            await asyncio.get_running_loop().run_in_executor(None, after, seq)
+
+    async def _stop_engine(self, timeout_s: float) -> None:
+        if self._replayed is not None:
+            self._replayed.cancel()
+            await asyncio.wait([self._replayed])
+        await self.engine.stop(timeout_s)
+        await self._note_end(self.engine)
+
+
+def _stored_seq(positions: Mapping[str, Position]) -> int:
+    return positions[SHARD].last_seq if SHARD in positions else 0
+
+
+def _refuse_to_pass_over(folder: Path) -> None:
+    if oldest_seq(folder) is not None:
+        raise OptionError(
+            "journal.path",
+            f"{folder} holds a journal, which would not be read",
+            "start once without `:memory:`, stop, and move that folder away; or leave the option out",
+        )
 
 
 def _instance(data: Path) -> str:
@@ -458,8 +511,10 @@ class App:
     def asgi(self) -> WebApplication:
         """Give the whole of it as one ASGI application; the engine must have been started."""
         limits, query = self._options.limits, self._options.query
-        http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
+        decoded = DecodedLimits(limits.decoded_bytes, limits.decoded_ratio)
+        http = HttpLimits(limits.body_bytes, limits.bodies_bytes, decoded)
         source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
+        letters = self._letters()
         self._direct = DirectIngest(self.engine.intake, source)
         service = Service(
             reader=self.engine.reader,
@@ -470,7 +525,7 @@ class App:
             not_ready=self._not_ready,
             degraded=lambda: [problem for source in self.sources for problem in source.problems()],
             once=lambda: self.engine.claims.status,
-            exposition=self._exposition(source),
+            exposition=partial(_expose, letters, self._exposition(source, letters)),
             sql_timeout_s=query.timeout,
             sql_max_rows=query.max_rows,
         )
@@ -480,7 +535,7 @@ class App:
             service,
             source=source,
             socket=socket,
-            letters=self._letters(),
+            letters=letters,
             doors=self._doors(source),
             verify=self._verify_desk(),
         )
@@ -518,7 +573,7 @@ class App:
             now_us=engine.now_us,
         )
 
-    def _exposition(self, source: HttpSource) -> Exposition:
+    def _exposition(self, source: HttpSource, letters: LetterDesk) -> Exposition:
         engine, hub = self.engine, self.hub
         collectors = [
             ServerCollector(
@@ -528,6 +583,8 @@ class App:
                 stages=engine.stages,
                 limits=lambda: engine.series_limits,
                 restarts=engine.transform_restarts,
+                body_bytes=lambda: source.bodies.held_bytes,
+                open_letters=lambda: letters.open,
                 hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,
@@ -622,6 +679,11 @@ class App:
             raise ServerFailed(
                 f"the server had to end: {error}; what was not committed is in the journal"
             ) from error
+
+
+async def _expose(letters: LetterDesk, exposition: Exposition, accept: str) -> tuple[bytes, str]:
+    await letters.count_open()
+    return exposition(accept)
 
 
 def rules_of(options: Options, now_us: int) -> Rules:

@@ -363,6 +363,7 @@ def _out_of_order(options: Options) -> Iterator[_Conflict]:
     ]
     at_most: list[tuple[str, float, str, float]] = [
         ("limits.body_bytes", limits.body_bytes, "limits.decoded_bytes", limits.decoded_bytes),
+        ("limits.decoded_bytes", limits.decoded_bytes, "limits.bodies_bytes", limits.bodies_bytes),
         ("journal.segment_bytes", journal.segment_bytes, "journal.max_bytes", journal.max_bytes),
     ]
     fix = "lower the first or raise the second"

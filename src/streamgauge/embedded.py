@@ -24,6 +24,9 @@ from streamgauge.web.service import Answer
 SOURCE: Final = "python"
 MOST_WAITING: Final = 8192  # events that are pushed one by one before they are handed over together
 HAND_OVER_S: Final = 0.005
+FULL: Final = (
+    -1
+)  # room for none until a hand-over has come to its end; 0 says that something else is the matter
 PATIENCE_S: Final = 30.0  # how long a push waits for room
 
 Event = Mapping[str, Any]
@@ -300,7 +303,8 @@ class Streamgauge:
         async with self._turn:  # who comes second waits until what the first has taken is accepted
             count = len(self._pushed)
             # what fails will have to fit in again; said before there is room, or other threads fill the old one up
-            self._open_room(max(1, min(MOST_WAITING, 2 * MOST_WAITING - count)))
+            left = 2 * MOST_WAITING - count
+            self._open_room(min(MOST_WAITING, left) if left > 0 else FULL)
             waiting = self._pushed[:count]
             del self._pushed[:count]
             try:

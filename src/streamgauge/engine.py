@@ -27,6 +27,7 @@ from streamgauge.event import EventBatch, FieldMapping
 from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import EventLimits
 from streamgauge.identity import DEAD_LETTERS
+from streamgauge.in_flight import NOTHING_SET_ASIDE, SetAside, leave_out
 from streamgauge.incarnation import Incarnation, begin
 from streamgauge.intake import Intake, Receipt
 from streamgauge.journal import Control, Journal
@@ -95,12 +96,14 @@ class Engine:
         journal: Journal,
         store: Store,
         positions: Mapping[str, Position],
+        set_aside: SetAside = NOTHING_SET_ASIDE,
         observe: Callable[[Mapping[str, Partials]], None] = lambda partials: None,
         failed: Callable[[Exception], None] = lambda error: None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        """Wire it. set_aside: events of the journal that are not to be counted again, but kept as dead letters."""
         self.settings, self.journal, self.store, self.now_us = settings, journal, store, now_us
-        self.observe, self._failed = observe, failed
+        self.observe, self._failed, self._not_again = observe, failed, set_aside
         position = positions.get(settings.shard)
         self.ledger = Ledger()
         if position is not None:
@@ -256,6 +259,14 @@ class Engine:
         settled = {batch.origin.source: {"dead_lettered": len(batch)}}
         self._book(Contribution(epoch=batch.epoch, settled=settled, dead_letters=letters))
 
+    def _leave_out(self, batch: EventBatch) -> EventBatch:
+        """Set aside those of a batch that ended the process, and give the others."""
+        kept, letters = leave_out(batch, self._not_again, self.now_us())
+        if letters:
+            settled = {batch.origin.source: {"dead_lettered": len(letters)}}
+            self._book(Contribution(epoch=batch.epoch, settled=settled, dead_letters=letters))
+        return kept
+
     def settle(self) -> None:
         """Count what the aggregators hold back for company."""
         for aggregator in self.aggregators:
@@ -318,7 +329,7 @@ class Engine:
                 self.book.admit(record.seq, 0)
                 continue
             self.ledger.raise_at_the_door(record.entry.ledger)
-            lost += await self.intake.replay(record)
+            lost += await self.intake.replay(record, self._leave_out if self._not_again else None)
             appends, events = appends + 1, events + record.entry.count
         self.replaying = False
         if appends:

@@ -39,6 +39,8 @@ SMALL_BYTES: Final = 32 * 1024  # payloads that are taken together with others o
 MOST_ERRORS: Final = 100
 RETRY_AFTER_S: Final = 10.0
 
+LeaveOut = Callable[[EventBatch], EventBatch]
+
 
 @dataclass(slots=True)
 class Receipt:
@@ -383,18 +385,29 @@ class Intake:
         appended.add_done_callback(self._appends.discard)
         return appended
 
-    def _flow(self, seq: int, batches: list[EventBatch], events: int, seen: Sequence[SeenIds]) -> None:
+    def _flow(
+        self,
+        seq: int,
+        batches: list[EventBatch],
+        events: int,
+        seen: Sequence[SeenIds],
+        leave_out: LeaveOut | None = None,
+    ) -> None:
         epoch = self._book.admit(seq, events, seen)
-        for batch in batches:
-            batch.seq, batch.epoch = seq, epoch
+        for each in batches:
+            each.seq, each.epoch = seq, epoch
+            batch = each if leave_out is None else leave_out(each)
+            if not len(batch):
+                continue
             if batch.lines is not None:
                 self.tail.note(batch.origin, batch.lines)
             self._producer.push(batch)
 
-    async def replay(self, record: Record) -> int:
+    async def replay(self, record: Record, leave_out: LeaveOut | None = None) -> int:
         """Take an append back from the journal; give how many of its events could not be decoded again.
 
-        It was accepted, so the limits of today do not matter.
+        It was accepted, so the limits of today do not matter. leave_out: settles the events of a batch that are not to
+        be counted, and gives the others.
         """
         entry = record.entry
         if not self._has_room():
@@ -405,7 +418,7 @@ class Intake:
         )
         seen = await self.claims.replayed(record, context_from(entry.context), decoded.batches)
         self._ledger.of(entry.source).received += entry.count
-        self._flow(record.seq, decoded.batches, entry.count, seen)
+        self._flow(record.seq, decoded.batches, entry.count, seen, leave_out)
         return entry.count - decoded.receipt.accepted
 
 

@@ -76,6 +76,8 @@ the file, then the defaults below. A duration is a string with a unit (`"5ms"`, 
 with a unit (`"64KiB"`, `"10MB"`) or a number of bytes, a path is relative to where the server is started.
 """
 
+IN_MEMORY = ":memory:"  # as a journal's path: there is none
+
 Aggregate = Literal["count", "sum", "avg", "min", "max", "last", "p50", "p90", "p95", "p99"]
 Text = Annotated[str, _text("text", "of at least one character", r"\A[^\0]+\Z")]
 FolderPath = Annotated[str, _text("path", "written out, without ~", r"\A[^~\0][^\0]*\Z")]
@@ -175,7 +177,13 @@ class PipelineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class JournalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The files that hold accepted events until the store has them."""
 
-    path: Annotated[FolderPath | None, _about("Its folder.", default="`<data>/journal`")] = None
+    path: Annotated[
+        FolderPath | None,
+        _about(
+            "Its folder. `:memory:`: none, and accepted events that are not in the store yet do not survive a crash.",
+            default="`<data>/journal`",
+        ),
+    ] = None
     fsync: Annotated[
         Literal["interval", "always", "never"],
         _about("When it is forced to disk: every `interval`, before each answer, or when the system likes."),
@@ -262,6 +270,14 @@ class LimitOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     body_bytes: Annotated[Size, _span("1B", "1GiB", "A request's body on the wire.")] = Size("32MiB")
     decoded_bytes: Annotated[Size, _span("1B", "4GiB", "A request's body, decompressed.")] = Size("128MiB")
+    bodies_bytes: Annotated[
+        Size,
+        _span(
+            "64KiB",
+            "1TiB",
+            "The bodies of all requests together, beyond 64 KiB of each; more are answered 503.",
+        ),
+    ] = Size("256MiB")
     decoded_ratio: Annotated[int, _count(1, 10_000, "Decompressed bytes for one on the wire.")] = 100
     event_bytes: Annotated[Size, _span("1B", "1GiB", "One event.")] = Size("256KiB")
     depth: Annotated[int, _count(1, 256, "Objects and arrays inside each other.")] = 32
@@ -385,9 +401,15 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: tuple[SourceOptions, ...] = ()
     metric: tuple[MetricOptions, ...] = ()
 
+    @property
+    def has_journal(self) -> bool:
+        """Whether accepted events are written down before the store has them."""
+        return self.journal.path != IN_MEMORY
+
     def journal_folder(self) -> Path:
-        """Give the journal's folder: `journal.path`, else inside the data folder."""
-        return Path(self.journal.path) if self.journal.path else Path(self.data) / "journal"
+        """Give the journal's folder, where it has one: `journal.path`, else inside the data folder."""
+        given = self.journal.path if self.has_journal else None
+        return Path(given) if given else Path(self.data) / "journal"
 
     def store_url(self) -> str:
         """Give the store's URL: `store.url`, else a DuckDB file inside the data folder."""

@@ -60,14 +60,16 @@ class ServerCollector(Collector):
         durations: Mapping[str, Callable[[], Iterable[Distribution]]],
         once: Callable[[], Mapping[str, int]] = dict,
         restarts: Callable[[], int] = lambda: 0,
+        open_letters: Callable[[], int | None] = lambda: None,
+        body_bytes: Callable[[], int] = lambda: 0,
         native: bool = False,
     ) -> None:
-        self._once, self._restarts = once, restarts
+        self._once, self._restarts, self._open_letters = once, restarts, open_letters
         self._notes, self._answers, self._durations, self._native = notes, answers, durations, native
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
         self._store_bytes, self._journal_bytes = store_bytes, journal_bytes
-        self._connected, self._refused = connected, refused
+        self._connected, self._refused, self._body_bytes = connected, refused, body_bytes
 
     def collect(self) -> Iterable[Metric]:
         """Give every metric."""
@@ -133,6 +135,10 @@ class ServerCollector(Collector):
         for code, count in sorted(self._refused().items()):
             protocol.add_metric([code], count)
         yield protocol
+        letters = self._open_letters()
+        if letters is not None:
+            text = "Events that could not be handled, neither replayed nor discarded yet."
+            yield _gauge("streamgauge_dead_letters_open", text, letters)
         yield _gauge(
             "streamgauge_ledger_imbalance",
             "Events by which the ledger's equation does not hold; anything but 0 is a bug.",
@@ -158,6 +164,8 @@ class ServerCollector(Collector):
         for source, whether in self._connected().items():
             connected.add_metric([source], whether)
         yield from (requests, watermark, connected)
+        text = "What large request bodies hold until their events are accepted."
+        yield _gauge("streamgauge_request_body_bytes", text, self._body_bytes())
 
     def _remembered(self) -> Iterable[Metric]:
         status = self._once()

@@ -13,12 +13,15 @@ NOTHING: Final = Draft(b"", b"", 0)  # drafted is nothing, and written is nothin
 
 
 class MemoryJournal:
-    """Numbers what it is given and hands it on at once, within the call of `append`; replay gives nothing."""
+    """Numbers what it is given and hands it on at once, within the call of `append`; replay gives nothing.
 
-    def __init__(self, shard: str = "0") -> None:
+    last_seq: behind which it begins to number.
+    """
+
+    def __init__(self, shard: str = "0", *, last_seq: int = 0) -> None:
         self.shard = shard
         self.keeps_text = False
-        self.last_seq = 0
+        self.last_seq = last_seq
         self.size_bytes = 0
         self.failed: JournalError | None = None
         self.trouble: str | None = None

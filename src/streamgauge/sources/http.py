@@ -27,6 +27,7 @@ from streamgauge.event import RESERVED, FieldMapping
 from streamgauge.events.compression import DecodedLimits, inflate
 from streamgauge.events.containers import first_of, lines_of_json
 from streamgauge.source import OnceDoor, Receipt
+from streamgauge.sources.bodies import Bodies, Body
 from streamgauge.sources.doors import CLOUD_EVENTS, HEADER, door_notes
 from streamgauge.sources.formats import MARK, converter_of, is_known, media_type
 from streamgauge.web.problem import MEDIA_TYPE, Receive, Scope, Send, body_of, response_to
@@ -47,9 +48,10 @@ Accept = Callable[[bytes, str, FieldMapping], Awaitable[Receipt]]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What a body may be at most: bytes on the wire, and what it may inflate to."""
+    """What a body may be at most: bytes on the wire, and what it may inflate to; and what all may hold together."""
 
     body_bytes: int = 32 * 2**20
+    bodies_bytes: int = 256 * 2**20
     decoded: DecodedLimits = field(default_factory=DecodedLimits)
 
 
@@ -85,6 +87,7 @@ class HttpSource:
         self._door, self._limits = door, limits
         self.mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
         self.doors = door_notes()
+        self.bodies = Bodies(limits.bodies_bytes)
         self.durations = Distribution()
         self.answers: dict[int, int] = {}
 
@@ -156,18 +159,27 @@ class HttpSource:
         accept = self._door.accept
         if KEY_HEADER in headers:
             accept = partial(self._door.accept_once, key=idempotency_key(scope["headers"]))
-        body = await self._read(receive)
-        if b"content-encoding" in headers:
-            body = await inflate(body, _encoding(scope), self._limits.decoded)
-        if is_lines is None:
-            return await _accept_converted(accept, body, headers, mapping)
-        if is_lines:
-            first_of(body)
-        else:
-            body = await lines_of_json(body)
-        return await accept(body, SOURCE, mapping)
+        with self.bodies.begin() as held:
+            held.hold(
+                int(headers.get(b"content-length", b"0"))
+            )  # so that none is refused half-way that is let in
+            body = await self._read(receive, held)
+            if b"content-encoding" in headers:
+                wire_bytes, body = len(body), await inflate(body, _encoding(scope), self._limits.decoded)
+                held.hold(wire_bytes + len(body))
+            if is_lines is None:
+                return await _accept_converted(accept, body, headers, mapping)
+            if is_lines:
+                first_of(body)
+            else:
+                body = await lines_of_json(body)
+            return await accept(body, SOURCE, mapping)
 
-    async def _read(self, receive: Receive) -> bytes:
+    def _announced(self, headers: Mapping[bytes, bytes]) -> int:
+        length = headers.get(b"content-length", b"")
+        return min(int(length), self._limits.body_bytes) if length.isdigit() else 0
+
+    async def _read(self, receive: Receive, held: Body) -> bytes:
         parts, size, more = [], 0, True
         while more:
             message = await receive()
@@ -177,6 +189,7 @@ class HttpSource:
             size += len(part)
             if size > self._limits.body_bytes:
                 raise TooLarge(f"body: more than {self._limits.body_bytes} bytes; send several requests")
+            held.hold(size)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -140,7 +140,7 @@ class WorkerProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             position = self._in_hand()
             await self._end()
-            raise WorkerLost(_how_it_ended(self._process.returncode), position, self._output.tail) from None
+            raise WorkerLost(how_it_ended(self._process.returncode), position, self._output.tail) from None
         except msgspec.DecodeError as exc:
             await self._end()
             raise WorkerLost(
@@ -205,7 +205,8 @@ def _spawn(channel: socket.socket, log_pipe: int, page: int) -> subprocess.Popen
     )
 
 
-def _how_it_ended(code: int) -> str:
+def how_it_ended(code: int) -> str:
+    """Say how a process ended, from its exit code; a negative one is a signal."""
     if code >= 0:
         return f"it ended its process with exit code {code}"
     try:

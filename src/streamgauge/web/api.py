@@ -118,7 +118,7 @@ class Api:
 
     async def prometheus(self, request: Request) -> Response:
         """Give the server's own metrics."""
-        body, kind = self._service.exposition(request.headers.get("accept", ""))
+        body, kind = await self._service.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": kind})
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -10,12 +12,14 @@ import msgspec
 
 from streamgauge.commit import DeadLetterName
 from streamgauge.dead_letters import name_text
+from streamgauge.errors import StoreError
 from streamgauge.event import FieldMapping
 from streamgauge.events.enrich import enriched
 from streamgauge.reader import Reader
 from streamgauge.store import KeptDeadLetter, Store
 
 PAGE: Final = 200  # letters that are looked at together
+COUNT_S: Final = 1.0  # how long whoever asks for the server's metrics waits for the store
 PREVIEW: Final = 200  # characters of an event that a list shows
 
 
@@ -92,6 +96,13 @@ class LetterDesk:
     settled: Callable[[], Awaitable[object]]
     now_us: Callable[[], int]
     most_errors: int = field(default=100)
+    open: int | None = None  # as they were counted last
+
+    async def count_open(self) -> None:
+        """Count the letters that are open anew, unless the store is too busy to say soon."""
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(COUNT_S):
+                self.open = await self.reader.in_thread(self.store.open_dead_letters)
 
     async def page(self, limit: int, after: DeadLetterName | None, *, only_open: bool) -> LetterList:
         """Give letters, the last ones first; `after`: the last one that was given before."""

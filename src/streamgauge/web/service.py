@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -58,7 +58,7 @@ class Service:
     not_ready: Callable[[], list[str]]
     degraded: Callable[[], list[str]] = list
     once: Callable[[], Mapping[str, int]] = dict
-    exposition: Callable[[str], tuple[bytes, str]]
+    exposition: Callable[[str], Awaitable[tuple[bytes, str]]]
     sql_timeout_s: float
     sql_max_rows: int
     queries: int = field(default=0, init=False)
