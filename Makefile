@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PATIENT := -o faulthandler_timeout=0 # one test may take an hour
 CLIENT := tests/node/node_modules/.package-lock.json
 
 .PHONY: help setup run test soak mutations check bench docs screenshots clean
@@ -49,8 +50,9 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: setup
-	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest -s tests/faults
-	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest tests/inputs tests/test_decoder_oracle.py tests/test_events_limits.py tests/test_journal_damage.py tests/test_partials.py tests/test_aggregates.py
+	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest $(PATIENT) -s tests/faults
+	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest $(PATIENT) tests/inputs tests/test_decoder_oracle.py tests/test_events_limits.py tests/test_journal_damage.py tests/test_partials.py tests/test_aggregates.py tests/test_verify.py tests/test_verify_damage.py
+	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest $(PATIENT) -s tests/sources/test_mqtt_soak.py tests/e2e/test_overview.py -k "soak or hours_of_updates"
 	$(BIN)/python tools/mutations.py
 
 mutations: setup
