@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from streamgauge.config import to_mapping
+from streamgauge.config import from_mapping, to_mapping
+from streamgauge.configurations import FOLDER, SECTIONS, Configurations, Kept
 from streamgauge.engine import Engine, EngineSettings
-from streamgauge.errors import ExpressionError, OptionError, ServerFailed, StoreBehind
+from streamgauge.errors import (
+    ExpressionError,
+    JournalError,
+    OptionError,
+    Saturated,
+    ServerFailed,
+    StorageFull,
+    StoreBehind,
+)
 from streamgauge.event import FieldMapping
 from streamgauge.events.compression import DecodedLimits
 from streamgauge.events.limits import EventLimits
@@ -33,7 +41,9 @@ from streamgauge.live.pulse import Pulse, StageCount
 from streamgauge.metric import Metric
 from streamgauge.metrics.expression import Expression
 from streamgauge.options import LimitOptions, Options
+from streamgauge.reloading import ConfigurationFile, Reloader
 from streamgauge.remote import ADDRESS_FILE
+from streamgauge.ruleset import Ruleset
 from streamgauge.source import RunningSource
 from streamgauge.sources.direct import DirectIngest
 from streamgauge.sources.http import SOURCE as HTTP
@@ -43,6 +53,7 @@ from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Position, Retention, Store, Table
 from streamgauge.stores.registry import open_audit, open_store
 from streamgauge.telemetry import Exposition, ServerCollector
+from streamgauge.terms import KIND as CHANGE
 from streamgauge.transform.derive import read_derive
 from streamgauge.transform.program import Program
 from streamgauge.verify import Report, Rules, verify
@@ -70,6 +81,7 @@ STOP_S: Final = 15.0
 PROGRESS_S: Final = 0.25
 LEDGER_TURNS: Final = 4  # of those, between two looks at the ledger
 COMMITTED_S: Final = 5.0  # how long the answer to a replay of dead letters waits for its commit
+LATE_S: Final = 5.0  # between attempts to write a change that found no room
 LAST_ANSWERS_S: Final = 2.0  # for what was pushed before the server began to end
 
 
@@ -113,7 +125,12 @@ def mapping_of(options: Options) -> FieldMapping:
     )
 
 
-def _settings(options: Options) -> EngineSettings:
+def settings_of(options: Options, kept: Kept | None = None) -> EngineSettings:
+    """Work out what an engine needs. kept: where the module's text comes from, if not from its file.
+
+    Raises OptionError where an expression, or the module that transforms events, cannot be used.
+    """
+    program = _program(options) if kept is None else _kept_program(options, kept)
     pipeline, store, limits, events = options.pipeline, options.store, options.limits, options.events
     return EngineSettings(
         shard=SHARD,
@@ -123,7 +140,8 @@ def _settings(options: Options) -> EngineSettings:
         if options.transform.keep is None
         else parse_expression(options.transform.keep, "transform.keep"),
         derive=read_derive(options.transform.derive),
-        program=_program(options),
+        program=program,
+        configuration=configuration_hash(options, program),
         limits=_event_limits(limits, options.events.max_ahead),
         raw_events=store.raw_events,
         retention=Retention(
@@ -158,7 +176,19 @@ def _settings(options: Options) -> EngineSettings:
 
 def check(options: Options) -> None:
     """Raise OptionError where an expression, or the module that transforms events, cannot be used."""
-    _settings(options)
+    settings_of(options)
+
+
+def _kept_program(options: Options, kept: Kept) -> Program | None:
+    if kept.module is None or options.transform.module is None:
+        return None
+    return Program(
+        path=str(Path(options.transform.module).resolve()),
+        source=kept.module,
+        deadline_s=float(options.transform.deadline),
+        memory_bytes=int(options.transform.memory),
+        event_bytes=int(options.limits.event_bytes),
+    )
 
 
 def _program(options: Options) -> Program | None:
@@ -197,8 +227,13 @@ class OpenEngine:
         self._options, self._failed, self._rebuild = options, failed, rebuild
         self._hurried = False
         self._held = ExitStack()
-        self.settings = _settings(options)
+        self.settings = settings_of(options)
         self.engine: Engine
+        self._configurations = (
+            None if options.store_url() == IN_MEMORY else Configurations(Path(options.data) / FOLDER)
+        )
+        self._began: Ruleset | None = None
+        self._late: asyncio.Task[None] | None = None
 
     async def start(self) -> Engine:
         """Open everything, start, and replay the journal."""
@@ -206,10 +241,17 @@ class OpenEngine:
         try:
             store, journal, positions = await loop.run_in_executor(None, self._open)
             self.engine = Engine(
-                self.settings, journal=journal, store=store, positions=positions, failed=self._failed
+                self.settings,
+                journal=journal,
+                store=store,
+                positions=positions,
+                began=self._began,
+                recall=self._recall,
+                failed=self._failed,
             )
             self.engine.intake.draining = self._hurried
             try:
+                is_noted = await self._note_change(journal)
                 await self.engine.start()
             except BaseException:
                 await self.engine.stop(STOP_S)
@@ -217,6 +259,8 @@ class OpenEngine:
         except BaseException:
             self._held.close()
             raise
+        if not is_noted:
+            self._late = asyncio.create_task(self._change_late(), name="late change of configuration")
         return self.engine
 
     def _open(self) -> tuple[Store, Journal, Mapping[str, Position]]:
@@ -229,10 +273,12 @@ class OpenEngine:
         store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
         try:
             positions = self._meet(store)
-            return store, self._open_journal(data, positions), positions
+            journal = self._open_journal(data, positions)
+            self._began = self._beginning(journal, positions)
         except BaseException:
             store.close()
             raise
+        return store, journal, positions
 
     def _meet(self, store: Store) -> Mapping[str, Position]:
         """Give the store's positions, once it is sure that the journal reaches back to them."""
@@ -247,6 +293,69 @@ class OpenEngine:
         store.skip(SHARD, first_seq - 1)
         return store.positions()
 
+    def _beginning(self, journal: FileJournal, positions: Mapping[str, Position]) -> Ruleset | None:
+        """Give the rules by which that was accepted which the store does not hold; keep the text of today's."""
+        if self._configurations is not None:
+            self._configurations.keep(kept_of(self._options, self.settings.program))
+        began = journal.configuration_after(positions[SHARD].last_seq if SHARD in positions else 0)
+        if began in {None, self.settings.configuration} or journal.report.configuration is None:
+            return None
+        return self._recall(str(began))
+
+    def _recall(self, configuration: str) -> Ruleset | None:
+        """Give the rules of an earlier configuration; None where its text is lost, or is of no use any more."""
+        kept = self._configurations and self._configurations.find(configuration)
+        if not kept:
+            log.warning(
+                "events were accepted under a configuration whose text is lost; today's is used in its place",
+                configuration=configuration,
+            )
+            return None
+        try:
+            old = from_mapping(kept.sections)
+            options = msgspec.structs.replace(
+                self._options, events=old.events, metric=old.metric, transform=old.transform
+            )
+            settings = settings_of(options, kept)
+        except OptionError as exc:
+            log.warning(
+                "events were accepted under a configuration that cannot be used any more; today's is used in its place",
+                configuration=configuration,
+                problem=str(exc),
+            )
+            return None
+        return replace(settings, configuration=configuration).ruleset
+
+    async def _note_change(self, journal: Journal) -> bool:
+        """Write into the journal that the configuration was changed while the server was stopped; False: not now."""
+        before = journal.report.configuration if isinstance(journal, FileJournal) else None
+        if before in {None, self.settings.configuration}:
+            return True
+        try:
+            await journal.append_control(CHANGE, {"hash": self.settings.configuration})
+        except (StorageFull, JournalError) as exc:
+            log.warning("the new configuration waits until it can be written", problem=str(exc))
+            return False
+        return True
+
+    async def _change_late(self) -> None:
+        while True:
+            try:
+                await self.engine.change(self.settings.ruleset)
+            except (Saturated, JournalError):
+                await asyncio.sleep(LATE_S)
+            else:
+                return
+
+    async def change(self, options: Options, settings: EngineSettings) -> int:
+        """Compute by other settings from here on; give the place in the journal. Raises as `Engine.change` does."""
+        if self._configurations is not None:
+            try:
+                await asyncio.to_thread(self._configurations.keep, kept_of(options, settings.program))
+            except OSError as exc:
+                raise JournalError(f"the configuration cannot be kept: {exc}") from exc
+        return await self.engine.change(settings.ruleset)
+
     def hurry(self) -> None:
         """Take in nothing more, nor from the journal, so that `start` returns soon and `stop` can be called."""
         self._hurried = True
@@ -259,7 +368,7 @@ class OpenEngine:
             self._options.journal_folder(),
             shard=SHARD,
             instance=_instance(data),
-            configuration_hash=configuration_hash(self._options, self.settings.program),
+            configuration_hash=self.settings.configuration,
             fsync=options.fsync,
             interval_s=options.interval,
             segment_bytes=options.segment_bytes,
@@ -278,6 +387,8 @@ class OpenEngine:
 
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Drain, commit, and let go of everything."""
+        if self._late is not None:
+            self._late.cancel()
         try:
             await self.engine.stop(timeout_s)
         finally:
@@ -294,10 +405,14 @@ def _instance(data: Path) -> str:
 
 def configuration_hash(options: Options, program: Program | None = None) -> str:
     """Name what decides what is computed of an event: a part of the options, and the text of the module."""
-    mapping: dict[str, Any] = to_mapping(options)
-    parts = [mapping.get(name) for name in ("events", "metric", "transform")]
-    parts += [] if program is None else [program.digest]
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+    return kept_of(options, program).hash
+
+
+def kept_of(options: Options, program: Program | None) -> Kept:
+    """Give what is kept of a configuration, so that what was accepted under it can be computed later."""
+    mapping = to_mapping(options)
+    sections: dict[str, Any] = {name: mapping[name] for name in SECTIONS if name in mapping}
+    return Kept(sections, None if program is None else program.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,18 +439,41 @@ class App:
         demo: str | None = None,
         rebuild: bool = False,
         opened: OpenEngine | None = None,
+        file: ConfigurationFile | None = None,
     ) -> None:
         self._options, self._demo = options, demo
         self.failure: asyncio.Future[Exception] | None = None
         self._open = opened or OpenEngine(options, failed=self.fail, rebuild=rebuild)
+        self.reloader = Reloader(
+            options,
+            self._open.settings,
+            file=file,
+            settings_of=settings_of,
+            change=self._open.change,
+            apply=self._apply,
+        )
         self.engine: Engine
         self.hub: Hub
+        self._source: HttpSource
+        self._service: Service
         self._direct: DirectIngest
         self._server: Server
         self._verifying: VerifyDesk
         self._tasks: list[asyncio.Task[None]] = []
         check_sources(options.source, mapping=mapping_of(options))
         self.sources: list[RunningSource] = []
+
+    def _apply(self, options: Options, settings: EngineSettings) -> None:
+        """Put in force what a changed configuration says of everything but the computing."""
+        self._options = options
+        self.engine.committer.retention = settings.retention
+        self.hub.set_rate(options.live.max_rate)
+        self._service.sql_timeout_s, self._service.sql_max_rows = (
+            options.query.timeout,
+            options.query.max_rows,
+        )
+        self._source.use(mapping_of(options))
+        self._socket_source.use(mapping_of(options))
 
     def fail(self, error: Exception) -> None:
         """Take note of what makes it end by itself."""
@@ -353,6 +491,8 @@ class App:
             await self._open.stop()
             raise
         self._begin_tasks()
+        if self._options.server.watch:
+            self._tasks.append(asyncio.create_task(self.reloader.watch(), name="watch of the configuration"))
         await self._start_sources()
         return running
 
@@ -391,6 +531,7 @@ class App:
         self._tasks = [
             asyncio.create_task(self.hub.run(), name="live hub"),
             asyncio.create_task(self._note_progress(), name="progress"),
+            asyncio.create_task(self.reloader.run(), name="reloads"),
         ]
 
     async def _start_sources(self) -> None:
@@ -460,8 +601,9 @@ class App:
         limits, query = self._options.limits, self._options.query
         http = HttpLimits(limits.body_bytes, DecodedLimits(limits.decoded_bytes, limits.decoded_ratio))
         source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
+        self._source = source
         self._direct = DirectIngest(self.engine.intake, source)
-        service = Service(
+        service = self._service = Service(
             reader=self.engine.reader,
             store=self.engine.store,
             ledger=self.engine.ledger,
@@ -483,6 +625,7 @@ class App:
             letters=self._letters(),
             doors=self._doors(source),
             verify=self._verify_desk(),
+            reload=self.reloader.reload,
         )
 
     def _verify_desk(self) -> VerifyDesk:
@@ -503,7 +646,7 @@ class App:
             pulse=self._pulse,
             notes=source.doors,
             sources=lambda: self.sources,
-            mapping=mapping_of(self._options),
+            mapping=lambda: mapping_of(self._options),
             started_ms=self._started_ms,
             now_ms=lambda: self.engine.now_us() // 1000,
         )
@@ -607,6 +750,7 @@ class App:
 
     async def stop_pages(self) -> None:
         """Refuse new events, and tell viewers and senders so."""
+        await self.reloader.stop()
         self.engine.intake.draining = True
         self.hub.announce("draining", {"retry_ms": 1000})
         for task in self._tasks:

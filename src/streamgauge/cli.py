@@ -25,6 +25,7 @@ from streamgauge import config, demo, logs
 from streamgauge import replay as replaying
 from streamgauge.commands.dead_letters import Letters, RemoteLetters, StoredLetters
 from streamgauge.commands.dead_letters import register as register_dead_letters
+from streamgauge.commands.reload import register as register_reload
 from streamgauge.commands.verify import register as register_verify
 from streamgauge.errors import (
     InternalError,
@@ -38,12 +39,14 @@ from streamgauge.event import FieldMapping
 from streamgauge.event_files import FORMATS, bytes_of, format_of
 from streamgauge.journals.lock import lock_folder
 from streamgauge.options import Options
+from streamgauge.reloading import ConfigurationFile, Reloaded
 from streamgauge.remote import INSTANCE_FILE, Remote
 from streamgauge.sources.registry import check_sources
 from streamgauge.store import Table
 from streamgauge.stores.registry import open_store
 from streamgauge.verify import Report
 from streamgauge.version import __version__
+from streamgauge.web.configuration import PATH as RELOAD_PATH
 from streamgauge.web.sql import check_select
 from streamgauge.web.verify import PATH as VERIFY_PATH
 from streamgauge.web.verify import WITHIN_S
@@ -141,8 +144,12 @@ def serve(
     ] = False,
 ) -> None:
     """Start a server. It starts empty and keeps what it is sent in its data folder."""
-    options = _load(config_file, _listening(host, port, insecure=insecure) | {"data": data})
-    _run(_serve(options, demo_name=None, rebuild=rebuild))
+    given = _listening(host, port, insecure=insecure) | {"data": data}
+    options = _load(config_file, given)
+    file = None
+    if config_file is not None:
+        file = ConfigurationFile(path=config_file, read=lambda: config.load(config_file, given))
+    _run(_serve(options, demo_name=None, rebuild=rebuild, file=file))
 
 
 @cli.command("demo", epilog="Example: streamgauge demo --port 4000")
@@ -209,9 +216,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options, *, demo_name: str | None, rebuild: bool = False) -> None:
-    server = application.App(options, demo=demo_name, rebuild=rebuild)
+async def _serve(
+    options: Options,
+    *,
+    demo_name: str | None,
+    rebuild: bool = False,
+    file: ConfigurationFile | None = None,
+) -> None:
+    server = application.App(options, demo=demo_name, rebuild=rebuild, file=file)
     stopping = _stopped_by_signals()
+    if file is not None and hasattr(signal, "SIGHUP"):  # there is none on Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reloader.ask)
     with _usable_folder(options.data):
         running = await _start(server, stopping)
     if running is None:
@@ -456,6 +471,21 @@ def _verified(url: str | None, data: str | None, config_file: Path | None) -> Re
 
 
 register_verify(cli, _verified, _plain_errors)
+
+
+def _reloaded(url: str | None, data: str | None, config_file: Path | None) -> Reloaded:
+    """Have the server that owns a data folder, or the one at an address, reload."""
+    options = config.load(config_file, {"data": data})
+    with _usable_folder(options.data):
+        remote = Remote(url) if url else Remote.owner_of(Path(options.data))
+    if remote is None:
+        raise StreamgaugeError(
+            f"{options.data}: no server is running on this data folder; name the folder with --data, or a server with --url"
+        )
+    return remote.call("POST", RELOAD_PATH, Reloaded, {})
+
+
+register_reload(cli, _reloaded, _plain_errors)
 
 
 def _query_store(sql: str, options: Options) -> Table:

@@ -1,0 +1,152 @@
+"""The change from one ruleset to the next, at a place in the journal, while events flow or while they are replayed.
+
+A control record stands for it: what was appended before is computed by the old rules, what comes after by the new ones.
+The processes of the old module end when the store holds all that they were needed for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from streamgauge.epoch import EpochBook
+from streamgauge.errors import OptionError, Saturated
+from streamgauge.journal import Control, Journal
+from streamgauge.ruleset import Ruleset
+from streamgauge.term import Term, TermMaker
+
+log = structlog.get_logger()
+
+KIND: Final = "configuration"
+MOST_LEAVING: Final = 8  # terms whose events are not all committed yet; each may have processes of a module
+RETRY_S: Final = 1.0
+UNUSABLE: Final = "an earlier configuration cannot be used; today's is used in its place"
+
+Recall = Callable[[str], Ruleset | None]
+
+
+class Terms:
+    """The term in force, and those before it that are still needed.
+
+    today: the ruleset that is wanted when the replay is over. enact: told of each new term, in the order of the journal,
+    and must not raise. recall: gives the ruleset of an earlier configuration by its hash, None where it is lost; blocks.
+    """
+
+    def __init__(
+        self,
+        first: Term,
+        *,
+        today: Ruleset,
+        maker: TermMaker,
+        book: EpochBook,
+        committed: asyncio.Condition,
+        journal: Journal,
+        enact: Callable[[Term], None],
+        recall: Recall,
+    ) -> None:
+        self.current = first
+        self._today, self._maker, self._recall = today, maker, recall
+        self._book, self._committed, self._journal, self._enact = book, committed, journal, enact
+        self._open = [first]
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._restarts = 0
+        self.changes = 0
+
+    @property
+    def restarts(self) -> int:
+        """How often a process of a user's module had to be replaced."""
+        return self._restarts + sum(term.restarts for term in self._open)
+
+    async def open(self) -> None:
+        """Begin with the first term. Raises OptionError where the module of today cannot be used."""
+        try:
+            await self.current.open()
+        except OptionError as exc:
+            if self.current.ruleset is self._today:
+                raise
+            log.warning(UNUSABLE, problem=str(exc))
+            term = self._maker.make(self._today)
+            await term.open()
+            self._open = [term]
+            self._take_up(term)
+
+    async def obey(self, record: Control) -> None:
+        """Take a control record into the book, and do what it says. Raises OptionError as `open` does."""
+        term = await self._next(record) if record.kind == KIND else None
+        if term is None:
+            self._book.admit(record.seq, 0)
+        else:
+            self._change_to(term, record.seq)
+
+    async def _next(self, record: Control) -> Term | None:
+        wanted = str(record.data.get("hash", ""))
+        if wanted == self.current.ruleset.configuration:
+            return None
+        ruleset: Ruleset | None = self._today
+        if wanted != self._today.configuration:
+            ruleset = await asyncio.get_running_loop().run_in_executor(None, self._recall, wanted)
+        if ruleset is not None and ruleset is not self._today:
+            term = self._maker.make(ruleset, self.current)
+            try:
+                await term.open()
+            except OptionError as exc:
+                log.warning(UNUSABLE, problem=str(exc))
+            else:
+                return term
+        if self.current.ruleset is self._today:
+            return None
+        term = self._maker.make(self._today, self.current)
+        await term.open()
+        return term
+
+    async def change(self, ruleset: Ruleset) -> int:
+        """Put another ruleset in force while events flow; give the seq of the control record.
+
+        Raises OptionError where its module cannot be used; Saturated, StorageFull or JournalError where the change cannot
+        be written now. Then nothing has changed. Not to be cancelled: then it may come into force later.
+        """
+        if len(self._leaving) >= MOST_LEAVING:
+            raise Saturated("what came before the last changes is not committed yet", RETRY_S)
+        term = self._maker.make(ruleset, self.current)
+        await term.open()
+        try:
+            return await self._journal.append_control(
+                KIND, {"hash": ruleset.configuration}, lambda seq: self._change_to(term, seq)
+            )
+        except Exception:
+            await term.close()
+            raise
+
+    def _change_to(self, term: Term, seq: int) -> None:
+        before, last_seq = self.current, self._book.open.last_seq
+        self._open.append(term)
+        self._take_up(term)
+        self._book.admit(seq, 0)
+        self.changes += 1
+        leaving = asyncio.create_task(self._let_go(before, last_seq), name="end of a term")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    def _take_up(self, term: Term) -> None:
+        self._book.begin_term(term, time.monotonic())
+        self.current = term
+        self._enact(term)
+
+    async def _let_go(self, term: Term, last_seq: int) -> None:
+        async with self._committed:
+            await self._committed.wait_for(lambda: self._book.committed_seq >= last_seq)
+        self._restarts += term.restarts
+        self._open.remove(term)
+        await term.close()
+
+    async def close(self) -> None:
+        """End all that was started; nothing may be computed any more."""
+        for task in tuple(self._leaving):
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+        for term in self._open:
+            await term.close()
