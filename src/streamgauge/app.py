@@ -8,23 +8,21 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import structlog
 
+from streamgauge.changeover import Changeover
 from streamgauge.config import from_mapping, to_mapping
 from streamgauge.configurations import FOLDER, SECTIONS, Configurations, Kept
 from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import (
     ExpressionError,
-    JournalError,
     OptionError,
-    Saturated,
     ServerFailed,
-    StorageFull,
     StoreBehind,
 )
 from streamgauge.event import FieldMapping
@@ -53,7 +51,6 @@ from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Position, Retention, Store, Table
 from streamgauge.stores.registry import open_audit, open_store
 from streamgauge.telemetry import Exposition, ServerCollector
-from streamgauge.terms import KIND as CHANGE
 from streamgauge.transform.derive import read_derive
 from streamgauge.transform.program import Program
 from streamgauge.verify import Report, Rules, verify
@@ -81,7 +78,6 @@ STOP_S: Final = 15.0
 PROGRESS_S: Final = 0.25
 LEDGER_TURNS: Final = 4  # of those, between two looks at the ledger
 COMMITTED_S: Final = 5.0  # how long the answer to a replay of dead letters waits for its commit
-LATE_S: Final = 5.0  # between attempts to write a change that found no room
 LAST_ANSWERS_S: Final = 2.0  # for what was pushed before the server began to end
 
 
@@ -229,56 +225,61 @@ class OpenEngine:
         self._held = ExitStack()
         self.settings = settings_of(options)
         self.engine: Engine
-        self._configurations = (
-            None if options.store_url() == IN_MEMORY else Configurations(Path(options.data) / FOLDER)
-        )
-        self._began: Ruleset | None = None
-        self._late: asyncio.Task[None] | None = None
+        self._changeover: Changeover | None = None
+        if options.store_url() != IN_MEMORY:
+            self._changeover = Changeover(
+                self.settings,
+                kept_of(options, self.settings.program),
+                configurations=Configurations(Path(options.data) / FOLDER),
+                settings_of=self._settings_then,
+            )
 
     async def start(self) -> Engine:
         """Open everything, start, and replay the journal."""
         loop = asyncio.get_running_loop()
+        changeover = self._changeover
         try:
-            store, journal, positions = await loop.run_in_executor(None, self._open)
+            store, journal, positions, began = await loop.run_in_executor(None, self._open)
             self.engine = Engine(
                 self.settings,
                 journal=journal,
                 store=store,
                 positions=positions,
-                began=self._began,
-                recall=self._recall,
+                began=began,
+                recall=changeover.recall if changeover else lambda _: None,
                 failed=self._failed,
             )
             self.engine.intake.draining = self._hurried
             try:
-                is_noted = await self._note_change(journal)
-                await self.engine.start()
+                if changeover is not None and isinstance(journal, FileJournal):
+                    await changeover.start(self.engine, journal)
+                else:
+                    await self.engine.start()
             except BaseException:
                 await self.engine.stop(STOP_S)
                 raise
         except BaseException:
             self._held.close()
             raise
-        if not is_noted:
-            self._late = asyncio.create_task(self._change_late(), name="late change of configuration")
         return self.engine
 
-    def _open(self) -> tuple[Store, Journal, Mapping[str, Position]]:
+    def _open(self) -> tuple[Store, Journal, Mapping[str, Position], Ruleset | None]:
+        """Give store and journal, the store's positions, and the rules with which the replay begins."""
         options = self._options
-        if options.store_url() == IN_MEMORY:
+        if self._changeover is None:
             store = open_store(IN_MEMORY, memory_limit_bytes=options.store.memory_limit)
-            return store, MemoryJournal(shard=SHARD), {}
+            return store, MemoryJournal(shard=SHARD), {}, None
         data = Path(options.data)
         self._held.enter_context(lock_folder(data))
         store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
         try:
             positions = self._meet(store)
-            journal = self._open_journal(data, positions)
-            self._began = self._beginning(journal, positions)
+            stored_seq = positions[SHARD].last_seq if SHARD in positions else 0
+            journal = self._open_journal(data, stored_seq)
+            return store, journal, positions, self._changeover.beginning(journal, stored_seq)
         except BaseException:
             store.close()
             raise
-        return store, journal, positions
 
     def _meet(self, store: Store) -> Mapping[str, Position]:
         """Give the store's positions, once it is sure that the journal reaches back to them."""
@@ -293,68 +294,19 @@ class OpenEngine:
         store.skip(SHARD, first_seq - 1)
         return store.positions()
 
-    def _beginning(self, journal: FileJournal, positions: Mapping[str, Position]) -> Ruleset | None:
-        """Give the rules by which that was accepted which the store does not hold; keep the text of today's."""
-        if self._configurations is not None:
-            self._configurations.keep(kept_of(self._options, self.settings.program))
-        began = journal.configuration_after(positions[SHARD].last_seq if SHARD in positions else 0)
-        if began in {None, self.settings.configuration} or journal.report.configuration is None:
-            return None
-        return self._recall(str(began))
-
-    def _recall(self, configuration: str) -> Ruleset | None:
-        """Give the rules of an earlier configuration; None where its text is lost, or is of no use any more."""
-        kept = self._configurations and self._configurations.find(configuration)
-        if not kept:
-            log.warning(
-                "events were accepted under a configuration whose text is lost; today's is used in its place",
-                configuration=configuration,
-            )
-            return None
-        try:
-            old = from_mapping(kept.sections)
-            options = msgspec.structs.replace(
-                self._options, events=old.events, metric=old.metric, transform=old.transform
-            )
-            settings = settings_of(options, kept)
-        except OptionError as exc:
-            log.warning(
-                "events were accepted under a configuration that cannot be used any more; today's is used in its place",
-                configuration=configuration,
-                problem=str(exc),
-            )
-            return None
-        return replace(settings, configuration=configuration).ruleset
-
-    async def _note_change(self, journal: Journal) -> bool:
-        """Write into the journal that the configuration was changed while the server was stopped; False: not now."""
-        before = journal.report.configuration if isinstance(journal, FileJournal) else None
-        if before in {None, self.settings.configuration}:
-            return True
-        try:
-            await journal.append_control(CHANGE, {"hash": self.settings.configuration})
-        except (StorageFull, JournalError) as exc:
-            log.warning("the new configuration waits until it can be written", problem=str(exc))
-            return False
-        return True
-
-    async def _change_late(self) -> None:
-        while True:
-            try:
-                await self.engine.change(self.settings.ruleset)
-            except (Saturated, JournalError):
-                await asyncio.sleep(LATE_S)
-            else:
-                return
+    def _settings_then(self, kept: Kept) -> EngineSettings:
+        """Work out what an engine needs of an earlier configuration; what it does not say is as today."""
+        then = from_mapping(kept.sections)
+        options = msgspec.structs.replace(
+            self._options, events=then.events, metric=then.metric, transform=then.transform
+        )
+        return settings_of(options, kept)
 
     async def change(self, options: Options, settings: EngineSettings) -> int:
         """Compute by other settings from here on; give the place in the journal. Raises as `Engine.change` does."""
-        if self._configurations is not None:
-            try:
-                await asyncio.to_thread(self._configurations.keep, kept_of(options, settings.program))
-            except OSError as exc:
-                raise JournalError(f"the configuration cannot be kept: {exc}") from exc
-        return await self.engine.change(settings.ruleset)
+        if self._changeover is None:
+            return await self.engine.change(settings.ruleset)
+        return await self._changeover.change(self.engine, settings, kept_of(options, settings.program))
 
     def hurry(self) -> None:
         """Take in nothing more, nor from the journal, so that `start` returns soon and `stop` can be called."""
@@ -362,7 +314,7 @@ class OpenEngine:
         if hasattr(self, "engine"):
             self.engine.intake.draining = True
 
-    def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> FileJournal:
+    def _open_journal(self, data: Path, stored_seq: int) -> FileJournal:
         options = self._options.journal
         journal = FileJournal.open(
             self._options.journal_folder(),
@@ -374,7 +326,7 @@ class OpenEngine:
             segment_bytes=options.segment_bytes,
             segment_age_s=options.segment_age,
             max_bytes=options.max_bytes,
-            stored_seq=positions[SHARD].last_seq if SHARD in positions else 0,
+            stored_seq=stored_seq,
         )
         report = journal.report
         if report.torn_bytes:
@@ -387,9 +339,9 @@ class OpenEngine:
 
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Drain, commit, and let go of everything."""
-        if self._late is not None:
-            self._late.cancel()
         try:
+            if self._changeover is not None:
+                await self._changeover.stop()
             await self.engine.stop(timeout_s)
         finally:
             self._held.close()

@@ -331,8 +331,11 @@ class Engine:
         return self.terms.restarts
 
     async def change(self, ruleset: Ruleset) -> int:
-        """Compute by another ruleset from here on; give the place in the journal. Raises as `Terms.change` does, and Draining."""
-        if self.intake.draining:
+        """Compute by another ruleset from here on, once started; give the place in the journal.
+
+        Raises as `Terms.change` does, and Draining.
+        """
+        if self.intake.draining or self.replaying:
             raise Draining
         return await self.terms.change(ruleset)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,9 @@ MODULE: Final = "transform.module"
 DERIVE: Final = "transform.derive"
 WATCH_S: Final = 1.0
 MOST_WAITING: Final = 32
+NOTHING: Final = "nothing in the configuration changed"
+RELOADED: Final = "the configuration was reloaded"
+REFUSED: Final = "the configuration was not reloaded; nothing has changed"
 
 Stamp = tuple[int, int, int]
 
@@ -90,8 +93,13 @@ class Reloader:
             )
         task = asyncio.create_task(self._in_turn(), name="reload")
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._finished)
         return await asyncio.shield(task)  # whoever asked may go; what was begun is finished
+
+    def _finished(self, task: asyncio.Task[Reloaded]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved here, in case that whoever asked has gone
 
     def ask(self) -> None:
         """Have `run` reload soon; asked several times before it begins, it is done once."""
@@ -104,16 +112,19 @@ class Reloader:
             self._asked.clear()
             await self._and_tell()
 
-    async def _and_tell(self) -> None:
+    async def _and_tell(self, *, is_asked: bool = True) -> None:
         try:
             found = await self.reload()
+        except Saturated as exc:
+            log.warning(REFUSED, problem=str(exc))
+            asyncio.get_running_loop().call_later(exc.retry_after_s, self.ask)
         except StreamgaugeError as exc:
-            log.warning("the configuration was not reloaded; nothing has changed", problem=str(exc))
+            log.warning(REFUSED, problem=str(exc))
+        except Exception:  # a bug of ours; the server goes on by what was in force
+            log.exception(REFUSED)
         else:
-            words = (
-                "the configuration was reloaded" if found.changed else "nothing in the configuration changed"
-            )
-            log.info(words, changed=found.changed, seq=found.seq)
+            if found.changed or is_asked:
+                log.info(RELOADED if found.changed else NOTHING, changed=found.changed, seq=found.seq)
 
     async def _in_turn(self) -> Reloaded:
         async with self._turn:
@@ -147,18 +158,23 @@ class Reloader:
         except OptionError as exc:
             raise OptionError(f"{file.path}: {exc.path}", exc.problem, exc.fix) from exc
 
-    async def watch(self) -> None:
-        """Reload whenever the file or the module has changed, looked at once a second. Runs until it is cancelled."""
+    async def watch(self, every_s: float = WATCH_S) -> None:
+        """Reload when the file or the module has changed, and then was still for one look. Runs until it is cancelled."""
         if self._file is None:
             return
-        seen: object = None
+        seen: object = None  # it may have changed since it was read at the start
+        before: object = None
         while True:
-            module = self._options.transform.module
-            stamps = await asyncio.to_thread(_stamps, [self._file.path, *([Path(module)] if module else [])])
-            if stamps != seen:
-                seen = stamps
-                await self._and_tell()
-            await asyncio.sleep(WATCH_S)
+            now = await asyncio.to_thread(self._stamps, self._file)
+            if now == before != seen:
+                seen = now
+                await self._and_tell(is_asked=False)
+            before = now
+            await asyncio.sleep(every_s)
+
+    def _stamps(self, file: ConfigurationFile) -> list[Stamp | None]:
+        module = self._options.transform.module
+        return [_stamp(path) for path in (file.path, *([Path(module)] if module else []))]
 
     async def stop(self) -> None:
         """Begin with no other reload, and wait for those under way."""
@@ -205,10 +221,6 @@ def _is_reloadable(name: str) -> bool:
 
 def _digest(settings: EngineSettings) -> str | None:
     return None if settings.program is None else settings.program.digest
-
-
-def _stamps(files: Sequence[Path]) -> list[Stamp | None]:
-    return [_stamp(file) for file in files]
 
 
 def _stamp(file: Path) -> Stamp | None:

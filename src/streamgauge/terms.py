@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 KIND: Final = "configuration"
 MOST_LEAVING: Final = 8  # terms whose events are not all committed yet; each may have processes of a module
+PATIENCE_S: Final = 10.0  # for the events of an earlier term to be committed
 RETRY_S: Final = 1.0
 UNUSABLE: Final = "an earlier configuration cannot be used; today's is used in its place"
 
@@ -61,6 +62,12 @@ class Terms:
         """How often a process of a user's module had to be replaced."""
         return self._restarts + sum(term.restarts for term in self._open)
 
+    async def try_out(self, ruleset: Ruleset) -> None:
+        """Raise OptionError where a ruleset's module cannot be used."""
+        term = self._maker.make(ruleset)
+        await term.open()
+        await term.close()
+
     async def open(self) -> None:
         """Begin with the first term. Raises OptionError where the module of today cannot be used."""
         try:
@@ -76,6 +83,8 @@ class Terms:
 
     async def obey(self, record: Control) -> None:
         """Take a control record into the book, and do what it says. Raises OptionError as `open` does."""
+        while not await self._is_one_left(PATIENCE_S):
+            log.warning("the replay waits until the events of earlier configurations are committed")
         term = await self._next(record) if record.kind == KIND else None
         if term is None:
             self._book.admit(record.seq, 0)
@@ -109,7 +118,7 @@ class Terms:
         Raises OptionError where its module cannot be used; Saturated, StorageFull or JournalError where the change cannot
         be written now. Then nothing has changed. Not to be cancelled: then it may come into force later.
         """
-        if len(self._leaving) >= MOST_LEAVING:
+        if not await self._is_one_left(PATIENCE_S):
             raise Saturated("what came before the last changes is not committed yet", RETRY_S)
         term = self._maker.make(ruleset, self.current)
         await term.open()
@@ -118,8 +127,15 @@ class Terms:
                 KIND, {"hash": ruleset.configuration}, lambda seq: self._change_to(term, seq)
             )
         except Exception:
-            await term.close()
+            if term not in self._open:  # what was written is in force, even where its durability is in doubt
+                await term.close()
             raise
+
+    async def _is_one_left(self, within_s: float) -> bool:
+        """Wait until one term more may be open; tell whether it may."""
+        if len(self._leaving) >= MOST_LEAVING:
+            await asyncio.wait(self._leaving, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        return sum(not task.done() for task in self._leaving) < MOST_LEAVING
 
     def _change_to(self, term: Term, seq: int) -> None:
         before, last_seq = self.current, self._book.open.last_seq

@@ -153,6 +153,11 @@ class FileJournal:
             raise JournalError(f"{problem}; restore it, or open it with the store's position")
         return _replay(segments, after_seq, upto_seq)
 
+    @property
+    def configuration(self) -> str | None:
+        """The hash of the configuration in force at the end, when it was opened; None where it held nothing."""
+        return self.report.configuration
+
     def configuration_after(self, seq: int) -> str | None:
         """Give the hash of the configuration in force right behind an append; None where that is not known. Blocks."""
         behind = [segment for segment in self._log.segments() if segment.base <= seq + 1]
