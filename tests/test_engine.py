@@ -421,7 +421,7 @@ def _break(engine: Engine) -> None:
         raise ArithmeticError("a bug")
 
     broken: Any = failing
-    transformer._keep = broken
+    transformer._steps_of = broken
     transformer._failed = broken
 
 
