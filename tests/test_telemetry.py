@@ -76,7 +76,7 @@ async def test_the_stages_tell_how_far_they_are(server: Served) -> None:
 async def test_events_that_a_stage_cannot_handle_are_counted(server: Served) -> None:
     [transformer] = server.app.engine.transformers
     broken: Any = object()
-    transformer._keep = broken
+    transformer._steps_of = broken
     await server.send({"type": "a"}, {"type": "b"})
     assert await server.app.engine.flush(10.0)
     found = await figures(server)
