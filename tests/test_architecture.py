@@ -35,6 +35,10 @@ ALLOWED = {
     "channels": "errors",
     "epoch": "commit errors partials",
     "metric": "aggregate aggregates columns event metrics partials",
+    "configurations": "",
+    "ruleset": "events metric metrics transform",
+    "term": "events incarnation metric ruleset stages transform",
+    "terms": "epoch errors journal ruleset term",
     # implementations
     "aggregates": "aggregate",
     "events": "columns errors event",

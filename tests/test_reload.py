@@ -17,6 +17,7 @@ from streamgauge.event import FieldMapping
 from streamgauge.intake import Receipt
 from web_tools import WAIT_S, problem, serving, until
 
+OFTEN = '[store]\ncommit_interval = "20ms"\n'
 STAMP_1 = '[transform]\nderive = { by = "value * 0 + 1" }\n'
 STAMP_2 = '[transform]\nderive = { by = "value * 0 + 2" }\n'
 BY_COUNTRY = '[[metric]]\nname = "countries"\nby = ["country"]\naggregates = ["count"]\n'
@@ -117,6 +118,23 @@ async def test_a_changed_module_is_taken_up_and_the_old_process_ends_when_its_ev
     await until(lambda: not is_running(new))
 
 
+async def test_dead_letters_of_a_module_are_replayed_through_the_one_that_was_mended(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("def transform(event):\n    return {**event, 'price': 100 / event['value']}\n")
+    async with reloadable(tmp_path, OFTEN + with_module(tmp_path)) as server:
+        await server.send(sale(0), sale(1))
+        await server.commit()
+        module.write_text("def transform(event):\n    return {**event, 'price': None}\n")
+        await server.take_up()
+        answer = await server.http.post("/api/dead-letters/replay", json={"all": True})
+        assert answer.status_code == 202, answer.text
+        await server.verified()
+        prices = await server.ask("SELECT value, event->>'$.price' FROM events ORDER BY value")
+        assert prices == [[0.0, None], [1.0, "100.0"]]
+        ledger = await server.get("/api/ledger")
+        assert (ledger["received"], ledger["stored"], ledger["dead_lettered"]) == (3, 2, 1)
+
+
 def workers(server: Reloadable) -> list[int]:
     runners = [change.module for change in server.app.engine.terms.current.changes if change.module]
     return [runner._worker.pid for runner in runners if runner._worker]
@@ -170,10 +188,10 @@ async def test_many_reloads_at_once_are_one_change(tmp_path: Path) -> None:
 
 
 async def test_more_changes_than_can_be_under_way_wait_for_their_turn(tmp_path: Path) -> None:
-    async with reloadable(tmp_path, '[store]\ncommit_interval = "20ms"\n') as server:
+    async with reloadable(tmp_path, OFTEN) as server:
         for number in range(25):
             await server.send(sale(100 + number))
-            await server.take_up(f'[store]\ncommit_interval = "20ms"\n{LARGE.format(least=number)}')
+            await server.take_up(OFTEN + LARGE.format(least=number))
         assert await server.count() == {("sale",): 25}
         await server.verified()
         await until(lambda: len(server.app.engine.terms._open) == 1)

@@ -7,13 +7,17 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from reload_tools import T0, write_module
+from soak import examples
 from streamgauge import config
 from streamgauge.app import OpenEngine, verify_folder
 from streamgauge.configurations import FOLDER, MOST_KEPT, SECTIONS, Configurations, Kept
@@ -21,6 +25,7 @@ from streamgauge.engine import Engine
 from streamgauge.errors import OptionError, StorageFull
 from streamgauge.event import FieldMapping
 from streamgauge.journals.file import FileJournal
+from streamgauge.journals.recovery import oldest_seq
 from streamgauge.metrics.query import ask
 from streamgauge.options import Options
 from web_tools import LONG, WAIT_S, settings, until
@@ -171,6 +176,65 @@ async def test_a_restart_after_a_crash_in_the_replay_of_a_change_counts_nothing_
         await accept(engine, 4)
         assert await stamps(engine) == ["1.0", "1.0", "2.0", "3.0"]
     expect_clean(second, **stamped(3))
+
+
+async def test_what_is_rebuilt_from_the_journal_alone_is_what_it_was(tmp_path: Path) -> None:
+    """The store is lost, and the first part of the journal, which the store held, has been let go of."""
+    data, small = tmp_path / "data", {"journal": {"segment_bytes": "1KiB"}}
+    async with opened(data, **stamped(1), **small) as engine:
+        for value in range(100):
+            await accept(engine, value)
+        await settled(engine)
+        await engine.committer.checkpoint()
+        await accept(engine, 100)
+        await changed(engine, data, **stamped(2), **small)
+        await accept(engine, 101, 102)
+        before = await stamps(engine)
+    first_seq = oldest_seq(data / "journal")
+    assert first_seq is not None
+    assert 50 < first_seq < 102, "there is nothing left of the first version, or all of it"
+    for file in data.glob("streamgauge.duckdb*"):
+        file.unlink()
+    whole = OpenEngine(options_of(data, **stamped(3), **small), rebuild=True)
+    engine = await whole.start()
+    await accept(engine, 103)
+    assert await stamps(engine) == [*before[first_seq - 1 :], "3.0"]
+    await whole.stop()
+    expect_clean(data, **stamped(3), **small)
+
+
+@examples(6, 200)
+@given(
+    steps=st.lists(st.sampled_from(["accept", "change", "commit"]), min_size=1, max_size=12),
+    copied_at=st.integers(0, 12),
+)
+def test_whatever_came_before_a_crash_each_event_keeps_the_version_it_was_accepted_under(
+    steps: list[str], copied_at: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        asyncio.run(_crash(Path(folder), steps, copied_at))
+
+
+async def _crash(folder: Path, steps: list[str], copied_at: int) -> None:
+    version, expected, copy = 0, list[str | None](), folder / "copy"
+    async with opened(folder / "data", **stamped(version)) as engine:
+        for place, step in enumerate(steps):
+            if place == min(copied_at, len(steps) - 1):
+                copy_store(folder / "data", copy)
+            if step == "accept":
+                await accept(engine, len(expected))
+                expected.append(f"{version}.0")
+            elif step == "change":
+                version += 1
+                await changed(engine, folder / "data", **stamped(version))
+            else:
+                await settled(engine)
+        copy_journal(folder / "data", copy)
+    version += 1
+    async with opened(copy, **stamped(version)) as engine:
+        await accept(engine, len(expected))
+        assert await stamps(engine) == [*expected, f"{version}.0"]
+    expect_clean(copy, **stamped(version))
 
 
 async def test_where_the_old_text_is_lost_it_says_so_and_uses_the_rules_of_today(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Terms:
         self._today, self._maker, self._recall = today, maker, recall
         self._book, self._committed, self._journal, self._enact = book, committed, journal, enact
         self._open = [first]
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], Term] = {}
         self._restarts = 0
         self.changes = 0
 
@@ -144,8 +144,8 @@ class Terms:
         self._book.admit(seq, 0)
         self.changes += 1
         leaving = asyncio.create_task(self._let_go(before, last_seq), name="end of a term")
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        self._leaving[leaving] = before
+        leaving.add_done_callback(self._leaving.pop)
 
     def _take_up(self, term: Term) -> None:
         self._book.begin_term(term, time.monotonic())
@@ -161,8 +161,9 @@ class Terms:
 
     async def close(self) -> None:
         """End all that was started; nothing may be computed any more."""
-        for task in tuple(self._leaving):
-            task.cancel()
+        for task, term in self._leaving.items():
+            if term in self._open:  # those that are being closed already are left to finish that
+                task.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
         for term in self._open:
             await term.close()
