@@ -46,6 +46,7 @@ async def test_a_new_metric_counts_from_the_reload_on_and_the_others_go_on(tmp_p
         await server.send(*map(sale, range(3)))
         assert await server.count("countries") == {("BR",): 3}
         assert await server.count() == {("sale",): 8}
+        assert "streamgauge_configuration_changes_total 1.0" in (await server.http.get("/metrics")).text
         await server.verified()
         assert await server.count("countries") == {("BR",): 3}
         assert await server.count() == {("sale",): 8}
@@ -282,6 +283,24 @@ async def test_a_module_with_something_wrong_changes_nothing_and_says_where(
         await server.commit()
         assert await stamps(server) == ["old"]
         assert (await server.http.get("/api/metrics/countries")).status_code == 404
+
+
+async def test_a_server_stops_while_it_waits_for_a_module_that_does_not_come_to_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamgauge.reloading.LAST_S", 0.01)
+    (tmp_path / "module.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'begun')!r}).touch()\nwhile True:\n    pass\n"
+    )
+    async with asyncio.timeout(WAIT_S):
+        async with reloadable(tmp_path, RARELY) as server:
+            await server.send(sale(1))
+            server.write(RARELY + with_module(tmp_path))
+            waiting = asyncio.create_task(server.reload())
+            await until((tmp_path / "begun").exists)
+    await asyncio.gather(waiting, return_exceptions=True)
+    async with reloadable(tmp_path, RARELY) as server:
+        assert await server.count() == {("sale",): 1}
 
 
 async def test_what_needs_a_restart_is_named_and_nothing_is_applied(tmp_path: Path) -> None:

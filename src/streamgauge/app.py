@@ -623,6 +623,7 @@ class App:
                 stages=engine.stages,
                 limits=lambda: engine.series_limits,
                 restarts=engine.transform_restarts,
+                changes=lambda: engine.terms.changes,
                 hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,

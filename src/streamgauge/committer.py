@@ -44,7 +44,8 @@ MAINTENANCE_S: Final = 600.0
 class CommitterSettings:
     """Whose epochs are committed, how often, and what is kept for how long.
 
-    incarnation, metrics: of epochs that have no term. patience_s: how long a commit that fails is tried again before `failed` is told.
+    incarnation, metrics: of epochs that have no term.
+    patience_s: how long a commit that fails is tried again before `failed` is told.
     """
 
     shard: str

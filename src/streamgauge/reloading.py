@@ -29,6 +29,7 @@ MAPPING: Final = frozenset(RELOADABLE[:5])
 MODULE: Final = "transform.module"
 DERIVE: Final = "transform.derive"
 WATCH_S: Final = 1.0
+LAST_S: Final = 5.0  # for reloads under way when the server stops
 MOST_WAITING: Final = 32
 NOTHING: Final = "nothing in the configuration changed"
 RELOADED: Final = "the configuration was reloaded"
@@ -177,10 +178,13 @@ class Reloader:
         return [_stamp(path) for path in (file.path, *([Path(module)] if module else []))]
 
     async def stop(self) -> None:
-        """Begin with no other reload, and wait for those under way."""
+        """Begin with no other reload, and end those under way: what is being written is finished, a module's start is not."""
         self._stopped = True
         if self._under_way:
-            await asyncio.wait(tuple(self._under_way))
+            _, late = await asyncio.wait(tuple(self._under_way), timeout=LAST_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 def changes(before: Options, after: Options) -> list[str]:

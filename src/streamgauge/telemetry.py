@@ -60,9 +60,10 @@ class ServerCollector(Collector):
         durations: Mapping[str, Callable[[], Iterable[Distribution]]],
         once: Callable[[], Mapping[str, int]] = dict,
         restarts: Callable[[], int] = lambda: 0,
+        changes: Callable[[], int] = lambda: 0,
         native: bool = False,
     ) -> None:
-        self._once, self._restarts = once, restarts
+        self._once, self._restarts, self._changes = once, restarts, changes
         self._notes, self._answers, self._durations, self._native = notes, answers, durations, native
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
@@ -82,6 +83,11 @@ class ServerCollector(Collector):
             "streamgauge_transform_restarts",
             "Processes of the transform's module started after the first.",
             self._restarts(),
+        )
+        yield _counter(
+            "streamgauge_configuration_changes",
+            "Changes of the configuration, or of the transform's module, while running.",
+            self._changes(),
         )
         yield _gauge("streamgauge_store_bytes", "Room that the store takes on disk.", self._store_bytes())
         yield _gauge(

@@ -116,20 +116,23 @@ class Terms:
         """Put another ruleset in force while events flow; give the seq of the control record.
 
         Raises OptionError where its module cannot be used; Saturated, StorageFull or JournalError where the change cannot
-        be written now. Then nothing has changed. Not to be cancelled: then it may come into force later.
+        be written now; then nothing has changed. Cancelled only when nothing is accepted any more: it may be written all the
+        same.
         """
         if not await self._is_one_left(PATIENCE_S):
             raise Saturated("what came before the last changes is not committed yet", RETRY_S)
         term = self._maker.make(ruleset, self.current)
         await term.open()
         try:
-            return await self._journal.append_control(
+            seq = await self._journal.append_control(
                 KIND, {"hash": ruleset.configuration}, lambda seq: self._change_to(term, seq)
             )
-        except Exception:
+        except BaseException:
             if term not in self._open:  # what was written is in force, even where its durability is in doubt
                 await term.close()
             raise
+        self.changes += 1
+        return seq
 
     async def _is_one_left(self, within_s: float) -> bool:
         """Wait until one term more may be open; tell whether it may."""
@@ -142,7 +145,6 @@ class Terms:
         self._open.append(term)
         self._take_up(term)
         self._book.admit(seq, 0)
-        self.changes += 1
         leaving = asyncio.create_task(self._let_go(before, last_seq), name="end of a term")
         self._leaving[leaving] = before
         leaving.add_done_callback(self._leaving.pop)

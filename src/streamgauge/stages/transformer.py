@@ -29,7 +29,8 @@ class Steps(NamedTuple):
 class Transformer(ProducerConsumer):
     """Lets `change` change the events, and those through that `keep` holds for.
 
-    steps_of: gives what is done with the events of an epoch, where that is not always the same. settled: told the batch, how many of its events were left out, and which have failed for good; once for each slice
+    steps_of: gives what is done with the events of an epoch, where that is not always the same.
+    settled: told the batch, how many of its events were left out, and which have failed for good; once for each slice
     where there are any, after all of the slice is done. failed: told of events that cannot be handled.
     """
 
