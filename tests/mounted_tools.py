@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from litestar import Litestar, asgi, get
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -40,6 +41,14 @@ def in_fastapi(pages: Any) -> Any:
     application.add_api_route("/", lambda: "hello")
     application.mount(PREFIX, pages)
     return application
+
+
+def in_litestar(pages: Any) -> Any:
+    @get("/", media_type="text/plain", sync_to_thread=False)
+    def hello() -> str:
+        return "hello"
+
+    return Litestar([hello, asgi(PREFIX, is_mount=True, copy_scope=True)(pages)])
 
 
 def behind_middleware(pages: Any) -> Any:

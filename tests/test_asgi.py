@@ -14,12 +14,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from mounted_tools import PREFIX, behind_middleware, hosted, in_fastapi, in_starlette
+from mounted_tools import PREFIX, behind_middleware, hosted, in_fastapi, in_litestar, in_starlette
 from streamgauge import Streamgauge, StreamgaugeError
 from web_tools import WAIT_S, ok, receive, talk, until
 
 START_S = 1_700_000_000
-HOSTS = pytest.mark.parametrize("host", [in_starlette, in_fastapi, behind_middleware])
+HOSTS = pytest.mark.parametrize("host", [in_starlette, in_fastapi, in_litestar, behind_middleware])
 
 
 def event(number: int, kind: str = "a") -> dict[str, Any]:
@@ -104,8 +104,9 @@ class TestMounted:
                 while "pushed kind" not in str(await receive(viewer)):
                     pass
 
-    async def test_events_can_be_pushed_over_the_socket(self) -> None:
-        async with mounted() as there:
+    @HOSTS
+    async def test_events_can_be_pushed_over_the_socket(self, host: Callable[[Any], Any]) -> None:
+        async with mounted(host) as there:
             async with there.socket() as sender:
                 ok(await talk(sender, "1", "1", "events", "phx_join", {}))
                 answers = await asyncio.gather(

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from soak import examples
 from streamgauge.columns import MISSING
 from streamgauge.event import FieldMapping, Origin
+from streamgauge.events.clock import parse_timestamp
 from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import RESERVED_PREFIX, EventLimits
 
 NOW_US: Final = 1_770_000_000_000_000
 LIMITS: Final = EventLimits()
 DECODER: Final = EventDecoder(["plan", "x"])
+LATEST_US: Final = NOW_US + LIMITS.max_ahead_us
 ORIGIN: Final = Origin("http", NOW_US, FieldMapping())
 SHORT, SOAK_TRIALS = 500, 100_000
 NEIGHBOUR: Final = b'{"type":"neighbour","x":"fine"}'
@@ -86,7 +88,8 @@ def lines(draw: st.DrawFn) -> bytes:
     """Write an event with one or two more fields, some of which come twice."""
     names = draw(
         st.lists(
-            st.sampled_from(["plan", "x", "x", "y", r"\u0078", "value"]) | TEXTS.map(quoted),
+            st.sampled_from(["plan", "x", "x", "y", r"\u0078", "value", "user_id", "event_id", "timestamp"])
+            | TEXTS.map(quoted),
             min_size=1,
             max_size=3,
         )
@@ -137,6 +140,10 @@ def oracle(line: bytes) -> dict[str, Any]:
         raise Refused("type")
     if isinstance(event.get("value"), (bool, str, list, dict)):
         raise Refused("value")
+    if any(isinstance(event.get(name), (bool, list, dict)) for name in ("user_id", "event_id", "timestamp")):
+        raise Refused("reserved")
+    if event.get("timestamp") is not None and parse_timestamp(event["timestamp"]) > LATEST_US:
+        raise Refused("ahead")
     found: dict[str, Any] = event
     return found
 

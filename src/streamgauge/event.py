@@ -191,11 +191,9 @@ def encode(objects: Sequence[Any]) -> Coded:
     """
     kinds = set(map(type, objects))
     if not kinds & {list, dict} and not (bool in kinds and kinds & {int, float}):
-        values: list[Any] = list(set(objects))
-        lookup: dict[Any, int] = {value: code for code, value in enumerate(values)}
-        codes = np.fromiter(map(lookup.__getitem__, objects), np.int32, len(objects))
-        return Coded(codes, values)
-    values, lookup = [], {}
+        return encode_plain(objects)
+    values: list[Any] = []
+    lookup: dict[Any, int] = {}
     codes = np.empty(len(objects), np.int32)
     for position, raw in enumerate(objects):
         value = JsonText(msgspec.json.encode(raw).decode()) if isinstance(raw, (list, dict)) else raw
@@ -205,6 +203,13 @@ def encode(objects: Sequence[Any]) -> Coded:
             values.append(value)
         codes[position] = code
     return Coded(codes, values)
+
+
+def encode_plain(objects: Sequence[Any]) -> Coded:
+    """Turn values of which equal ones are the same, such as strings, into codes."""
+    values: list[Any] = list(set(objects))
+    lookup = {value: code for code, value in enumerate(values)}
+    return Coded(np.fromiter(map(lookup.__getitem__, objects), np.int32, len(objects)), values)
 
 
 class JsonText(str):
@@ -276,4 +281,5 @@ __all__ = [
     "check_name",
     "concatenate",
     "encode",
+    "encode_plain",
 ]

@@ -6,6 +6,7 @@ the `Door`, waits for the receipt, and says in its protocol's words what became 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -39,6 +40,13 @@ class Door(Protocol):
 
     def refuse(self, source: str) -> None:
         """Count a request that was refused unread."""
+
+
+class SmallDoor(Door, Protocol):
+    """A door that can take a small payload at once."""
+
+    def accept_now(self, payload: bytes, source: str, mapping: FieldMapping) -> asyncio.Future[Any] | None:
+        """Accept a payload as `accept` does; None, and nothing done, where that would have to wait or refuse."""
 
 
 class OnceDoor(Door, Protocol):

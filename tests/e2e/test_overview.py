@@ -465,6 +465,7 @@ def test_a_demo_says_that_it_is_one_and_how_to_leave_it(width: int, browser: Bro
         page = overview.open(server)
         page.get_by_role("button", name="Stop and use my own data").click()
         dialog = page.get_by_role("dialog", name="Stop and use your own data")
+        expect(dialog.get_by_text("curl http")).to_be_visible()
         assert [text.split()[0] for text in dialog.locator("code").all_inner_texts()] == [
             "streamgauge",
             "curl",

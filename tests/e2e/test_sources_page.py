@@ -24,6 +24,7 @@ Theme = Literal["light", "dark"]
 NODE = Path(__file__).parents[1] / "node"
 COUNTED = re.compile(r"now|\d+ s ago|min")
 PICKY = "def transform(event):\n    if event['type'] == 'bad': raise ValueError('no such thing')\n    return event\n"
+MAPPED = '[events]\ntype = "event"\nvalue = "amount"\n'
 BIG = 9_007_199_254_740_993  # one more than a number of JavaScript can be
 
 
@@ -199,7 +200,7 @@ def test_the_copy_button_is_reached_and_pressed_by_keyboard_and_says_so(
 def test_fields_with_other_names_are_in_what_is_pasted_and_no_broker_says_how_to_get_one(
     page: Page, start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
-    server = start_server(configuration='[events]\ntype = "event"\nvalue = "amount"\n')
+    server = start_server(configuration=MAPPED)
     sources(page, server)
     assert run(copied(region(page, "HTTP"), "Copy the curl command"), tmp_path) == '{"accepted":1}'
     card = region(page, "MQTT")
@@ -207,6 +208,40 @@ def test_fields_with_other_names_are_in_what_is_pasted_and_no_broker_says_how_to
     file = tmp_path / "streamgauge.toml"
     file.write_text(copied(card, "Copy the configuration of MQTT"))
     run(f"streamgauge check {file}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [("From a terminal", "Copy the command", "shell"), ("From Python", "Copy the Python lines", "python")],
+)
+def test_the_first_event_that_is_pasted_has_the_names_that_are_configured(
+    way: tuple[str, str, str], page: Page, start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    name, button, language = way
+    server = start_server(configuration=MAPPED)
+    page.goto(server.url)
+    expect(page.get_by_text("Any JSON object with a event")).to_be_visible()
+    run(copied(region(page, name), button), tmp_path, language=language)
+    expect(page.get_by_text("Waiting for the first event")).to_have_count(0)
+    server.wait_until_committed()
+    assert server.ask("SELECT type, value FROM events") == [["page_view", 12.5]]
+
+
+def test_whoever_leaves_the_demonstration_pastes_what_the_new_server_understands(
+    page: Page, start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    demo = ServerProcess(tmp_path / "demo", command="demo")
+    try:
+        page.goto(demo.url)
+        page.get_by_role("button", name="Stop and use my own data").click()
+        dialog = page.get_by_role("dialog", name="Stop and use your own data")
+        expect(dialog).to_contain_text('"type": "page_view", "value": 12.5')
+    finally:
+        demo.kill()
+    server = start_server("--port", demo.url.rsplit(":", 1)[1], configuration=MAPPED)
+    expect(dialog).to_contain_text('"event": "page_view", "amount": 12.5', timeout=30_000)
+    assert run(copied(dialog, "Copy the curl line"), tmp_path) == '{"accepted":1}'
+    assert server.wait_until_committed()["stored"] == 1
 
 
 def test_below_a_prefix_the_addresses_have_it_too(page: Page, tmp_path: Path) -> None:
@@ -236,6 +271,22 @@ def test_a_list_that_cannot_be_had_says_why_and_can_be_asked_for_again(
     expect(region(page, "HTTP")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
     assert all("500" in fault for fault in overview.faults), overview.faults
+    overview.faults.clear()
+
+
+def test_a_page_that_cannot_be_fetched_says_so_and_can_be_asked_for_again(
+    overview: Overview, shop: ServerProcess
+) -> None:
+    page = overview.page
+    page.route("**/sources_page.js", lambda route: route.abort())
+    page.goto(f"{shop.url}/#/sources")
+    expect(page.get_by_role("alert")).to_contain_text("The page of sources could not be fetched.")
+    assert axe_faults(page) == []
+    page.unroute("**/sources_page.js")
+    page.get_by_role("button", name="Retry").click()
+    expect(region(page, "HTTP")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert all("net::ERR_FAILED" in fault for fault in overview.faults), overview.faults
     overview.faults.clear()
 
 

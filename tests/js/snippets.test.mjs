@@ -2,10 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  cloudEventsSnippet, curlSnippet, mosquittoSnippet, pageAddress, phoenixSnippet, replaySnippet, socketAddress,
+  cloudEventsSnippet, curlSnippet, mosquittoSnippet, pageAddress, phoenixSnippet, pythonSnippet, replaySnippet, socketAddress,
+  USUAL_FIELDS as USUAL,
 } from "../../src/streamgauge/dashboard/snippets.js";
-
-const USUAL = { type: "type", timestamp: "timestamp", value: "value", user_id: "user_id", event_id: "event_id" };
 
 test("the address is the page's, below whatever path, without what stands behind it", () => {
   assert.equal(pageAddress("http://localhost:4000/?range=1h#/sources"), "http://localhost:4000");
@@ -18,12 +17,14 @@ test("every snippet goes to that address", () => {
   const address = "https://example.com/gauge";
   for (const snippet of [curlSnippet, cloudEventsSnippet]) assert.ok(snippet(address, USUAL).startsWith(`curl ${address}/api/events `));
   assert.ok(replaySnippet(address, USUAL).endsWith(`--url ${address}`));
+  assert.ok(pythonSnippet(address, USUAL).includes('"https://example.com/gauge/api/events"'));
   assert.ok(phoenixSnippet(address, USUAL).includes('"wss://example.com/gauge/socket"'));
 });
 
 test("the parts of the event have the names that this server gives them, whatever a shell makes of them", () => {
   const fields = { ...USUAL, type: "what's up", value: "amount" };
   assert.ok(curlSnippet("http://a", fields).endsWith(`-d '{"what'\\''s up": "page_view", "amount": 12.5, "user_id": "ada"}'`));
+  assert.ok(pythonSnippet("http://a", fields).includes(`event = {"what's up": "page_view", "amount": 12.5, "user_id": "ada"}\n`));
   assert.ok(cloudEventsSnippet("http://a", fields).includes(`-d '{"amount": 12.5}'`));
 });
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from benchmarks.programs.frames import client_frame
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -384,10 +385,19 @@ async def test_pushes_that_were_read_are_taken_although_their_sender_has_gone(se
 
 
 class BrokenDoor:
-    """Raises what it is given."""
+    """Raises what it is given. at_once: it takes what is small at once, and fails then."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error, self.refused = error, 0
+    def __init__(self, error: Exception, *, at_once: bool) -> None:
+        self.error, self.at_once, self.refused = error, at_once, 0
+
+    def accept_now(
+        self, payload: bytes, source: str, mapping: FieldMapping
+    ) -> asyncio.Future[Receipt] | None:
+        if not self.at_once:
+            return None
+        failed: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        failed.set_exception(self.error)
+        return failed
 
     async def accept(self, payload: bytes, source: str, mapping: FieldMapping) -> Receipt:
         raise self.error
@@ -396,35 +406,111 @@ class BrokenDoor:
         self.refused += 1
 
 
-async def answer_of(error: Exception) -> tuple[dict[str, Any], BrokenDoor, SocketSource]:
-    door = BrokenDoor(error)
+class Peer:
+    """Who is answered. reads: whether it takes what is sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    def send_now(self, frame: bytes) -> bool:
+        if self.reads.is_set():
+            self.frames.append(frame)
+        return self.reads.is_set()
+
+    async def send(self, frame: bytes) -> None:
+        await self.reads.wait()
+        self.frames.append(frame)
+
+
+SALE = Message("1", "2", TOPIC, "new_event", msgspec.Raw(b'{"type":"a"}'))
+
+
+async def answer_of(error: Exception, *, at_once: bool) -> tuple[dict[str, Any], BrokenDoor, SocketSource]:
+    door, peer = BrokenDoor(error, at_once=at_once), Peer()
     source = SocketSource(door, mapping=FieldMapping())
-    answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    async def answer(frame: bytes) -> None:
-        answered.set_result(frame)
-
-    await Pushes(source, answer).take(Message("1", "2", TOPIC, "new_event", msgspec.Raw(b'{"type":"a"}')))
-    async with asyncio.timeout(WAIT_S):
-        return refused(msgspec.json.decode(await answered)), door, source
+    await Pushes(source, peer).take(SALE)
+    await until(lambda: peer.frames)
+    return refused(msgspec.json.decode(peer.frames[0])), door, source
 
 
+AT_ONCE = pytest.mark.parametrize("at_once", [True, False], ids=["at once", "in a task"])
+
+
+@AT_ONCE
 @pytest.mark.parametrize(
     ("error", "code", "retry_ms"),
     [(Saturated("full", 1.25), "saturated", 1250), (JournalError("the disk is gone"), "storage_error", 5000)],
 )
-async def test_what_may_go_better_later_says_when(error: Exception, code: str, retry_ms: int) -> None:
-    why, door, source = await answer_of(error)
+async def test_what_may_go_better_later_says_when(
+    error: Exception, code: str, retry_ms: int, *, at_once: bool
+) -> None:
+    why, door, source = await answer_of(error, at_once=at_once)
     assert (why["code"], why["retry_after_ms"], door.refused) == (code, retry_ms, 1)
     assert source.answers == {503: 1}
 
 
-async def test_a_bug_of_ours_is_answered_and_holds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    why, _, source = await answer_of(RuntimeError("secret"))
+@AT_ONCE
+async def test_a_bug_of_ours_is_answered_and_holds_nothing(
+    capsys: pytest.CaptureFixture[str], *, at_once: bool
+) -> None:
+    why, _, source = await answer_of(RuntimeError("secret"), at_once=at_once)
     assert why["code"] == "internal"
     assert "secret" not in why["reason"]
     await source.answered(WAIT_S)
     assert source.room.used == 0
+
+
+class OpenDoor(BrokenDoor):
+    """Accepts every push."""
+
+    def accept_now(
+        self, payload: bytes, source: str, mapping: FieldMapping
+    ) -> asyncio.Future[Receipt] | None:
+        accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        accepted.set_result(Receipt(accepted=1))
+        return accepted
+
+
+async def test_a_sender_that_reads_no_answers_is_read_no_further_and_gets_them_all_in_their_order() -> None:
+    source, peer = SocketSource(OpenDoor(RuntimeError(), at_once=True), mapping=FieldMapping()), Peer()
+    pushes = Pushes(source, peer)
+    peer.reads.clear()
+    for number in range(MOST_PUSHES):
+        await pushes.take(msgspec.structs.replace(SALE, ref=str(number)))
+    further = asyncio.create_task(pushes.take(msgspec.structs.replace(SALE, ref=str(MOST_PUSHES))))
+    await until(lambda: len(source._under_way) == MOST_PUSHES)
+    assert not further.done()
+    ending = asyncio.create_task(source.answered(WAIT_S))
+    peer.reads.set()
+    await further
+    await ending
+    assert [msgspec.json.decode(frame)[1] for frame in peer.frames] == [
+        str(number) for number in range(MOST_PUSHES + 1)
+    ]
+    assert source.room.used == 0
+
+
+async def test_small_pushes_that_came_together_are_accepted_without_a_task_and_in_one_append(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(Pushes, "_start", lambda *given: started.append(given))
+    async with await joined(server) as socket:
+        journal = server.app.engine.journal
+        before = journal.last_seq
+        one = '["1","%d","events","new_event",{"type":"a","value":%d}]'
+        many = '["1","%d","events","new_events",{"events":[{"type":"b"},{"type":"c"}]}]'
+        texts = [one % (number, number) for number in range(50)]
+        texts += [many % number for number in range(50, 60)]
+        socket.transport.write(b"".join(client_frame(text.encode()) for text in texts))
+        replies = [await receive(socket) for _ in texts]
+        assert [reply[1] for reply in replies] == [str(number) for number in range(60)]
+        assert sum(ok(reply)["accepted"] for reply in replies) == 70
+        assert len(await lines(server)) == 70
+        assert not started
+        assert journal.last_seq - before < len(texts)
 
 
 def test_the_bounds_leave_room_for_the_largest_push() -> None:

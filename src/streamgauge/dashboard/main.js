@@ -13,9 +13,11 @@ import { parsePlace, printPlace, titleOf } from "./pages.js";
 import { DEFAULT_PRESET } from "./range.js";
 import { asked } from "./session.js";
 import { applyTheme, watchSystemTheme } from "./theme.js";
-import { App, CHARTS } from "./elements/app.js";
+import { App, CHARTS, fetchOtherPages } from "./elements/app.js";
 
 const TICK_MS = 500;
+/** When the overview has long been drawn. */
+const OTHERS_AFTER_MS = 2_000;
 /** What keys do on every page; the others are the overview's. */
 const ANYWHERE = new Set(["help", "copy"]);
 
@@ -128,3 +130,4 @@ store.place.value = parsePlace(location.hash);
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no #app to draw into");
 render(html`<${App} store=${store} actions=${actions} />`, root);
+setTimeout(fetchOtherPages, OTHERS_AFTER_MS);

@@ -6,6 +6,11 @@
  * @typedef {Record<"type" | "timestamp" | "value" | "user_id" | "event_id", string>} Fields
  */
 
+/** The names that the parts of an event have unless a server says otherwise. @type {Fields} */
+export const USUAL_FIELDS = Object.freeze({
+  type: "type", timestamp: "timestamp", value: "value", user_id: "user_id", event_id: "event_id",
+});
+
 /** Where the server is, below whatever path, without what stands after it. */
 export function pageAddress(base = document.baseURI) {
   const address = new URL(".", base);
@@ -22,6 +27,19 @@ export function socketAddress(address) {
 /** @param {string} address @param {Fields} fields */
 export function curlSnippet(address, fields) {
   return [`curl ${address}/api/events \\`, "  -H 'content-type: application/json' \\", `  -d ${shell(exampleEvent(fields))}`].join("\n");
+}
+
+/** The same in Python, with nothing to install. @param {string} address @param {Fields} fields */
+export function pythonSnippet(address, fields) {
+  return [
+    "import json, urllib.request",
+    `event = ${exampleEvent(fields)}`,
+    "urllib.request.urlopen(urllib.request.Request(",
+    `    "${address}/api/events",`,
+    "    data=json.dumps(event).encode(),",
+    '    headers={"content-type": "application/json"},',
+    "))",
+  ].join("\n");
 }
 
 /** Each second another id, so that it is no duplicate of the one that was pasted before.

@@ -27,7 +27,7 @@ from streamgauge.event import (
     Origin,
     as_numbers,
     check_name,
-    encode,
+    encode_plain,
 )
 from streamgauge.events.clock import parse_column
 from streamgauge.events.limits import EventLimits, problem_of
@@ -160,7 +160,7 @@ class EventDecoder:
             ) from doubt
 
     def _batch(self, rows: list[Any], lines: Lines, schema: _Schema, task: _Task) -> EventBatch:
-        kinds = encode([row.type for row in rows])
+        kinds = encode_plain([row.type for row in rows])
         if "" in kinds.values:
             raise _Doubt
         return EventBatch(

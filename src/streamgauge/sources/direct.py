@@ -15,8 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamgauge.errors import DecodeError
-from streamgauge.event import FieldMapping
-from streamgauge.source import Door, Receipt
+from streamgauge.source import Receipt, SmallDoor
 from streamgauge.sources.doors import HEADER as DOOR
 from streamgauge.sources.formats import MARK, media_type
 from streamgauge.sources.http import JSON, JSON_HEADER, LINES, SOURCE, HttpSource
@@ -47,13 +46,6 @@ class Request(Protocol):
 
     def answer(self, status: int, headers: Sequence[Header], body: bytes, /) -> None:
         """Answer it, once."""
-
-
-class SmallDoor(Door, Protocol):
-    """A door that can take a small payload at once."""
-
-    def accept_now(self, payload: bytes, source: str, mapping: FieldMapping) -> asyncio.Future[Any] | None:
-        """Accept a payload as `accept` does; None, and nothing done, where that would have to wait or refuse."""
 
 
 class DirectIngest:

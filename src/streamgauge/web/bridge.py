@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from streamgauge.errors import StreamgaugeError
+from streamgauge.web.mounting import in_place
 from streamgauge.web.problem import MEDIA_TYPE, Receive, Scope, Send, body_of
 
 log = structlog.get_logger()
@@ -42,7 +43,7 @@ class Inside:
 
     def begin(self, scope: Scope, crossing: _Crossing) -> concurrent.futures.Future[None]:
         """Have a request served; called on the host's loop. Raises RuntimeError where this loop has ended."""
-        serving = self._serve({key: scope[key] for key in KEYS if key in scope}, crossing)
+        serving = self._serve(in_place({key: scope[key] for key in KEYS if key in scope}), crossing)
         return _start(serving, self._loop)
 
     async def _serve(self, scope: Scope, crossing: _Crossing) -> None:

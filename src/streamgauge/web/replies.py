@@ -15,12 +15,18 @@ class Replies:
         self._send, self._viewer = send, viewer
         self._frames: list[bytes] = []
 
+    def send_now(self, frame: bytes) -> bool:
+        """Send a frame, unless that would have to wait; False, and nothing is sent, then."""
+        if self._viewer is None or self._viewer.behind_since is not None:
+            return False
+        if not self._frames:
+            asyncio.get_running_loop().call_soon(self._flush, self._viewer)
+        self._frames.append(frame_text(frame))
+        return True
+
     async def send(self, frame: bytes) -> None:
         """Send a frame; waits while the peer takes nothing. Nothing is sent once the connection has ended."""
-        if self._viewer is not None and self._viewer.behind_since is None:
-            if not self._frames:
-                asyncio.get_running_loop().call_soon(self._flush, self._viewer)
-            self._frames.append(frame_text(frame))
+        if self.send_now(frame):
             return
         try:
             await self._send({"type": "websocket.send", "text": frame.decode()})

@@ -122,7 +122,7 @@ class _Session:
         self._limits, self._viewer, self._send = limits, viewer, send
         self._connection = Connection()
         self._watching = Watching(hub, watcher, self._connection, self._answer)
-        self._pushes = Pushes(source, Replies(send, viewer).send)
+        self._pushes = Pushes(source, Replies(send, viewer))
         self._loop = asyncio.get_running_loop()
         self._silent_since: float | None = None
         self._timer = self._loop.call_later(limits.idle_s, self._look_at_the_clock)

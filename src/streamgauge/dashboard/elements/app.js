@@ -2,16 +2,15 @@
 /** The page: chooses between the sources, the dead letters, and the overview: loading, refused, the first run, itself. */
 import { html } from "../html.js";
 import { LatencyChart, RateChart, useTimes, ValueChart } from "./charts.js";
-import { DeadLettersPage } from "./dead_letters_page.js";
 import { Dialogues } from "./dialogues.js";
 import { NothingInRange, Skeleton } from "./empty.js";
 import { FirstRun } from "./first_run.js";
 import { HeatmapPanel } from "./heatmap_panel.js";
+import { later } from "./later.js";
 import { Ledger } from "./ledger.js";
 import { Line } from "./line.js";
 import { PipelineStrip } from "./pipeline.js";
 import { Sources } from "./sources.js";
-import { SourcesPage } from "./sources_page.js";
 import { RefusedPage } from "./states.js";
 import { Tail } from "./tail.js";
 import { Tiles } from "./tiles.js";
@@ -24,6 +23,11 @@ export const CHARTS = Object.freeze(["rate", "values", "latency", "heatmap"]);
 const OLD_MS = 60_000;
 
 /** @typedef {{store: import("../state.js").Store, actions: any}} Props */
+
+const SourcesPage = later(() => import("./sources_page.js").then((found) => found.SourcesPage), "The page of sources");
+const DeadLettersPage = later(() => import("./dead_letters_page.js").then((found) => found.DeadLettersPage), "The page of dead letters");
+/** Fetch what the overview does not need, so that the other pages are there when they are asked for. */
+export const fetchOtherPages = () => [SourcesPage, DeadLettersPage].forEach((page) => page.fetch());
 
 /** @param {Props} props */
 export function App({ store, actions }) {

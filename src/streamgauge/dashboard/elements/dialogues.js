@@ -3,9 +3,10 @@
 import { useEffect, useRef } from "preact/hooks";
 import { html } from "../html.js";
 import { KEYS } from "../keys.js";
+import { curlSnippet, pageAddress } from "../snippets.js";
 import { Command } from "./command.js";
 import { EventDetails } from "./event_details.js";
-import { curlLine } from "./first_run.js";
+import { useFields } from "./fetched.js";
 
 /** @typedef {{store: import("../state.js").Store, actions: any}} Props */
 
@@ -18,7 +19,7 @@ export function Dialogues({ store, actions }) {
     store.release("inspector");
   };
   if (open === "keys") return html`<${Dialogue} key="keys" title="Keys" close=${close}><${KeyTable} store=${store} actions=${actions} /><//>`;
-  if (open === "own-data") return html`<${Dialogue} key="own" title="Stop and use your own data" close=${close}><${OwnData} /><//>`;
+  if (open === "own-data") return html`<${Dialogue} key="own" title="Stop and use your own data" close=${close}><${OwnData} store=${store} /><//>`;
   return html`<${Dialogue} key="event" title="Event" side close=${close}><${EventDetails} store=${store} row=${open} /><//>`;
 }
 
@@ -47,12 +48,14 @@ function KeyTable({ store, actions }) {
     <p class="fine">Drag across a chart to zoom into that time. The address keeps the range, the filter and the zone, so it can be shared.</p>`;
 }
 
-function OwnData() {
+/** @param {{store: import("../state.js").Store}} props */
+function OwnData({ store }) {
+  const { fields, known } = useFields(store);
   return html`
     <p>This is a demonstration with a stream of its own, in a folder of its own. Your data goes into an empty server:</p>
     <ol class="steps">
       <li>Stop this one with Ctrl+C where it was started, and start yours:<${Command} text="streamgauge serve" label="Copy the command" /></li>
-      <li>Send an event to it:<${Command} text=${curlLine()} label="Copy the curl line" /></li>
+      <li class=${known ? "" : "is-unknown"}>Send an event to it:<${Command} text=${curlSnippet(pageAddress(), fields)} label="Copy the curl line" /></li>
     </ol>
     <p class="fine">Nothing of the demonstration is carried over. This page connects to the new server by itself.</p>`;
 }

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../request.js";
+import { USUAL_FIELDS } from "../snippets.js";
 
 /**
  * The answer's text stays while it is asked for again.
@@ -35,4 +36,15 @@ export function useFetched(path, { everyMs = 0, key = "" } = {}) {
     };
   }, [path, key, turn.value]);
   return { text: text.value, problem: problem.value, retry: () => { turn.value += 1; } };
+}
+
+/**
+ * The names that this server gives to the parts of an event; asked for again when the link to it has changed.
+ * @param {import("../state.js").Store} store
+ * @returns {{fields: import("../snippets.js").Fields, known: boolean}} known: false while there is no answer; a server that
+ *   does not say has the usual names
+ */
+export function useFields(store) {
+  const { text, problem } = useFetched("api/sources", { key: store.link.value });
+  return { fields: text === null ? USUAL_FIELDS : JSON.parse(text).fields, known: text !== null || problem !== null };
 }
