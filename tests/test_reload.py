@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from reload_tools import RARELY, T0, Reloadable, reloadable, with_module, write_module
+from streamgauge.app import IN_MEMORY
 from streamgauge.errors import StorageFull
 from streamgauge.event import FieldMapping
 from streamgauge.intake import Receipt
@@ -178,6 +179,19 @@ async def test_an_unchanged_file_changes_nothing_whatever_its_spelling(tmp_path:
         found = await server.take_up("# the same\n" + BY_COUNTRY.replace(" = ", "="))
         assert (found["changed"], found["seq"]) == ([], None)
         assert server.app.engine.journal.last_seq == 0
+
+
+async def test_a_server_that_keeps_nothing_reloads_too(tmp_path: Path) -> None:
+    in_memory = f'[store]\nurl = "{IN_MEMORY}"\nraw_events = false\n'
+    async with reloadable(tmp_path, in_memory) as server:
+        await server.send(sale(1))
+        write_module(tmp_path, "new")
+        by_version = '[[metric]]\nname = "versions"\nby = ["by"]\naggregates = ["count"]\n'
+        await server.take_up(in_memory + with_module(tmp_path) + by_version)
+        await server.send(sale(2))
+        assert await server.count() == {("sale",): 2}
+        assert await server.count("versions") == {("new",): 1}
+        assert not (tmp_path / "data").exists()
 
 
 async def test_many_reloads_at_once_are_one_change(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ async def test_what_is_rebuilt_from_the_journal_alone_is_what_it_was(tmp_path: P
     expect_clean(data, **stamped(3), **small)
 
 
-@examples(6, 200)
+@examples(6, 60)
 @given(
     steps=st.lists(st.sampled_from(["accept", "change", "commit"]), min_size=1, max_size=12),
     copied_at=st.integers(0, 12),
