@@ -13,10 +13,10 @@ import pytest
 
 from journal_tools import TestFiles, open_journal, segments
 from streamgauge import config
-from streamgauge.app import OpenEngine
 from streamgauge.engine import Engine
 from streamgauge.event import FieldMapping
 from streamgauge.intake import SMALL_BYTES
+from streamgauge.opening import OpenEngine
 from streamgauge.stores.duckdb import DuckDBStore
 from web_tools import WAIT_S, settings
 

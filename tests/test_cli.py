@@ -22,7 +22,7 @@ from server_process import ServerProcess
 from streamgauge import Streamgauge, cli
 from streamgauge.version import __version__
 
-COMMANDS = ("serve", "demo", "replay", "query", "check")
+COMMANDS = ("serve", "demo", "replay", "query", "check", "reload")
 EVENTS = b'{"type":"a","value":1}\n{"type":"a","value":2}\n{"type":"b","value":-4}\n'
 BY_TYPE = "SELECT type, sum(value) AS total FROM events GROUP BY type ORDER BY type"
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from streamgauge import config
-from streamgauge.app import App, OpenEngine
+from streamgauge.app import App
 from streamgauge.commit import Frame
 from streamgauge.engine import Engine
 from streamgauge.errors import DataFolderInUse, JournalError, OptionError, Saturated, StoreError
@@ -23,6 +23,7 @@ from streamgauge.intake import Receipt
 from streamgauge.journal import Entry
 from streamgauge.journals.memory import MemoryJournal
 from streamgauge.metrics.query import ask
+from streamgauge.opening import OpenEngine
 from streamgauge.pipeline import StageFailed
 from streamgauge.remote import ADDRESS_FILE
 from streamgauge.store import Table
@@ -421,7 +422,7 @@ def _break(engine: Engine) -> None:
         raise ArithmeticError("a bug")
 
     broken: Any = failing
-    transformer._keep = broken
+    transformer._steps_of = broken
     transformer._failed = broken
 
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from journal_tools import segments
 from streamgauge import Streamgauge, config
-from streamgauge.app import OpenEngine
 from streamgauge.commit import DeadLetterName
 from streamgauge.engine import Engine
 from streamgauge.errors import Draining, IdempotencyKeyReused, JournalError
@@ -28,6 +27,7 @@ from streamgauge.identity import DEAD_LETTERS
 from streamgauge.intake import SMALL_BYTES, Receipt
 from streamgauge.journal import Entry
 from streamgauge.journals.memory import MemoryJournal
+from streamgauge.opening import OpenEngine
 from streamgauge.stores.duckdb import DuckDBStore
 from web_tools import LONG, WAIT_S, until
 from web_tools import settings as options_of

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation_tools import NOW_S, batch, tick
-from streamgauge.app import metrics_of
 from streamgauge.config import from_mapping
 from streamgauge.epoch import Contribution, Epoch, EpochBook
 from streamgauge.errors import StoreError
@@ -28,6 +27,7 @@ from streamgauge.live.view import EVENTS, LATENCY, Range, View
 from streamgauge.metric import SeriesLimit, compute
 from streamgauge.partials import Partials, empty, merge
 from streamgauge.reader import Reader
+from streamgauge.settings import metrics_of
 from streamgauge.store import Snapshot
 
 T = TypeVar("T")

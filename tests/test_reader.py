@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from aggregation_tools import NOW_S, batch, tick
 from pipeline_tools import until
-from streamgauge.app import metrics_of
 from streamgauge.config import from_mapping
 from streamgauge.epoch import Contribution, Epoch, EpochBook
 from streamgauge.errors import StoreError, UnknownMetric
 from streamgauge.metric import SeriesLimit, compute
 from streamgauge.partials import Partials, empty, merge
 from streamgauge.reader import Reader
+from streamgauge.settings import metrics_of
 from streamgauge.store import Snapshot
 from web_tools import Served, serving
 

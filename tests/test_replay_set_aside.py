@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from streamgauge import config
-from streamgauge.app import OpenEngine, verify_folder
 from streamgauge.event import FieldMapping
 from streamgauge.in_flight import FILE, InFlight, Killer
+from streamgauge.opening import OpenEngine, verify_folder
 from streamgauge.options import Options
 
 WAIT_S = 30.0

@@ -77,7 +77,7 @@ async def test_the_stages_tell_how_far_they_are(server: Served) -> None:
 async def test_events_that_a_stage_cannot_handle_are_counted(server: Served) -> None:
     [transformer] = server.app.engine.transformers
     broken: Any = object()
-    transformer._keep = broken
+    transformer._steps_of = broken
     await server.send({"type": "a"}, {"type": "b"})
     assert await server.app.engine.flush(10.0)
     found = await figures(server)
@@ -91,7 +91,7 @@ async def test_dead_letters_are_told_until_somebody_has_dealt_with_them(server: 
     assert (await figures(server))["streamgauge_dead_letters_open",] == 0
     [transformer] = server.app.engine.transformers
     broken: Any = object()
-    transformer._keep = broken
+    transformer._steps_of = broken
     await server.send({"type": "a"}, {"type": "b"})
     assert await server.app.engine.flush(10.0)
     await server.commit()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from streamgauge import config
-from streamgauge.app import OpenEngine, verify_folder
 from streamgauge.config import to_mapping
 from streamgauge.errors import OptionError
 from streamgauge.event import FieldMapping
+from streamgauge.opening import OpenEngine, verify_folder
 from streamgauge.options import Options
 
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 import duckdb
 
 from streamgauge import config
-from streamgauge.app import SHARD, rules_of
 from streamgauge.journals.reading import FolderReading
 from streamgauge.options import Options
+from streamgauge.settings import SHARD, rules_of
 from streamgauge.store import Retention
 from streamgauge.stores.audit import DuckDBAudit
 from streamgauge.stores.duckdb import DuckDBStore

@@ -13,7 +13,8 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
 from streamgauge import config
-from streamgauge.app import IN_MEMORY, App
+from streamgauge.app import App
+from streamgauge.settings import IN_MEMORY
 
 WAIT_S = 10.0
 LONG = "1m"  # between commits: nothing is committed while a test looks

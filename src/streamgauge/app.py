@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import structlog
 
-from streamgauge.config import to_mapping
 from streamgauge.engine import Engine, EngineSettings
-from streamgauge.errors import ExpressionError, OptionError, ServerFailed, StoreBehind
-from streamgauge.event import FieldMapping
+from streamgauge.errors import (
+    ServerFailed,
+)
 from streamgauge.events.compression import DecodedLimits
-from streamgauge.events.limits import EventLimits
-from streamgauge.in_flight import SetAside
-from streamgauge.journal import Journal
 from streamgauge.journals.file import FileJournal
-from streamgauge.journals.lock import lock_folder
-from streamgauge.journals.memory import MemoryJournal
-from streamgauge.journals.reading import FolderReading, LiveReading
-from streamgauge.journals.recovery import oldest_seq
+from streamgauge.journals.reading import LiveReading
 from streamgauge.live.hub import About, Hub
 from streamgauge.live.pulse import Pulse, StageCount
-from streamgauge.look_back import LookBack
-from streamgauge.metric import Metric
-from streamgauge.metrics.expression import Expression
-from streamgauge.options import LimitOptions, Options
+from streamgauge.opening import OpenEngine, instance_of
+from streamgauge.options import Options
+from streamgauge.reloading import ConfigurationFile, Reloader
 from streamgauge.remote import ADDRESS_FILE
+from streamgauge.settings import IN_MEMORY, SHARD, mapping_of, rules_of, settings_of
 from streamgauge.source import RunningSource
 from streamgauge.sources.direct import DirectIngest
 from streamgauge.sources.http import SOURCE as HTTP
 from streamgauge.sources.http import HttpLimits, HttpSource
 from streamgauge.sources.registry import check_sources, make_sources
 from streamgauge.sources.socket import SocketSource
-from streamgauge.store import Position, Retention, Store, Table
-from streamgauge.stores.registry import open_audit, open_store
+from streamgauge.store import Table
 from streamgauge.telemetry import Exposition, ServerCollector
-from streamgauge.transform.derive import read_derive
-from streamgauge.transform.program import Program
-from streamgauge.verify import Report, Rules, verify
 from streamgauge.version import __version__
 from streamgauge.web.api import write_csv
 from streamgauge.web.application import WebApplication
@@ -61,296 +47,13 @@ from streamgauge.web.verify import VerifyDesk
 
 log = structlog.get_logger()
 
-SHARD: Final = "0"
-IN_MEMORY: Final = "duckdb:///:memory:"
-EVENTS: Final = "events"
-LATENCY: Final = "latency"
-DEFAULT_AGGREGATES: Final = ("count", "sum", "avg", "min", "max", "p50", "p95", "p99")
-MICROSECONDS: Final = 1_000_000
 LAST_REQUESTS_S: Final = 5.0
 LAST_REQUESTS_FAILED_S: Final = 1.0  # nothing that they are waiting for will come
 STOP_S: Final = 15.0
 PROGRESS_S: Final = 0.25
 LEDGER_TURNS: Final = 4  # of those, between two looks at the ledger
 COMMITTED_S: Final = 5.0  # how long the answer to a replay of dead letters waits for its commit
-REPLAYED_S: Final = 3600.0
 LAST_ANSWERS_S: Final = 2.0  # for what was pushed before the server began to end
-
-
-def metrics_of(options: Options) -> dict[str, Metric]:
-    """Give the metrics that the options name, with the built-in ones. Raises OptionError for a bad expression."""
-    built_in = [
-        Metric(name=EVENTS, by=("type",), aggregates=DEFAULT_AGGREGATES, built_in=True),
-        Metric(name=LATENCY, aggregates=DEFAULT_AGGREGATES, built_in=True),
-    ]
-    metrics = {metric.name: metric for metric in built_in}
-    for place, one in enumerate(options.metric):
-        path = f"metric[{place}]"
-        metrics[one.name] = Metric(
-            name=one.name,
-            where=None if one.where is None else parse_expression(one.where, f"{path}.where"),
-            value=parse_expression(one.value, f"{path}.value"),
-            by=one.by,
-            aggregates=one.aggregates,
-            max_series=one.max_series,
-        )
-    return metrics
-
-
-def parse_expression(text: str, path: str) -> Expression:
-    """Read an SQL expression of the configuration."""
-    try:
-        return Expression.parse(text)
-    except ExpressionError as exc:
-        raise OptionError(path, str(exc), "see docs/options.md for what an expression may use") from exc
-
-
-def mapping_of(options: Options) -> FieldMapping:
-    """Give which fields of events play which parts."""
-    events = options.events
-    return FieldMapping(
-        type=events.type,
-        timestamp=events.timestamp,
-        value=events.value,
-        user_id=events.user_id,
-        event_id=events.event_id,
-    )
-
-
-def _settings(options: Options) -> EngineSettings:
-    pipeline, store, limits, events = options.pipeline, options.store, options.limits, options.events
-    return EngineSettings(
-        shard=SHARD,
-        metrics=metrics_of(options),
-        latency=LATENCY,
-        keep=None
-        if options.transform.keep is None
-        else parse_expression(options.transform.keep, "transform.keep"),
-        derive=read_derive(options.transform.derive),
-        program=_program(options),
-        limits=_event_limits(limits, options.events.max_ahead),
-        raw_events=store.raw_events,
-        retention=Retention(
-            raw_s=store.raw_retention,
-            tiers=[
-                (1, store.retention.seconds),
-                (60, store.retention.minutes),
-                (3600, store.retention.hours),
-            ],
-            seen_s=events.remember_for,
-            seen_ids=events.remember_ids + events.remember_requests,
-            dead_letters_s=store.dead_letter_retention,
-            dead_letters=store.dead_letters,
-            dead_letter_bytes=store.dead_letter_bytes,
-        ),
-        remember_ids=events.remember_ids,
-        remember_requests=events.remember_requests,
-        remember_s=events.remember_for,
-        min_demand=pipeline.producer.min_demand,
-        max_demand=pipeline.producer.max_demand,
-        buffer_events=pipeline.producer.buffer,
-        transformers=pipeline.transformer.concurrency,
-        aggregators=pipeline.aggregator.concurrency,
-        max_batch=pipeline.aggregator.max_batch,
-        max_wait_s=pipeline.aggregator.max_wait,
-        commit_interval_s=store.commit_interval,
-        patience_s=limits.saturated_wait,
-        checkpoint_s=store.checkpoint_interval,
-        store_patience_s=store.patience,
-    )
-
-
-def check(options: Options) -> None:
-    """Raise OptionError where an expression, or the module that transforms events, cannot be used."""
-    _settings(options)
-
-
-def _program(options: Options) -> Program | None:
-    transform = options.transform
-    if transform.module is None:
-        return None
-    return Program.read(
-        transform.module,
-        deadline_s=float(transform.deadline),
-        memory_bytes=int(transform.memory),
-        event_bytes=int(options.limits.event_bytes),
-    )
-
-
-def _event_limits(limits: LimitOptions, max_ahead_s: float) -> EventLimits:
-    return EventLimits(
-        event_bytes=limits.event_bytes,
-        depth=limits.depth,
-        fields=limits.fields,
-        field_name_bytes=limits.field_name_bytes,
-        string_bytes=limits.string_bytes,
-        max_ahead_us=int(max_ahead_s * MICROSECONDS),
-    )
-
-
-class OpenEngine:
-    """An engine with what it holds open: the data folder's lock, its journal, its store."""
-
-    def __init__(
-        self,
-        options: Options,
-        *,
-        failed: Callable[[Exception], None] = lambda error: None,
-        rebuild: bool = False,
-    ) -> None:
-        self._options, self._failed, self._rebuild = options, failed, rebuild
-        self._hurried = False
-        self._held = ExitStack()
-        self._look_back: LookBack | None = None
-        self._replayed: asyncio.Task[None] | None = None
-        self.settings = _settings(options)
-        self.engine: Engine
-
-    async def start(self) -> Engine:
-        """Open everything, start, and replay the journal."""
-        loop = asyncio.get_running_loop()
-        try:
-            store, journal, positions = await loop.run_in_executor(None, self._open)
-            set_aside: SetAside = {}
-            if isinstance(journal, FileJournal):
-                self._look_back = LookBack(
-                    Path(self._options.data), to_mapping(self._options), lambda: self._hurried
-                )
-                before, stored_seq = self._look_back.before, _stored_seq(positions)
-                set_aside = await loop.run_in_executor(None, before, journal, stored_seq)
-            self.engine = Engine(
-                self.settings,
-                journal=journal,
-                store=store,
-                positions=positions,
-                set_aside=set_aside,
-                failed=self._failed,
-            )
-            self.engine.intake.draining = self._hurried
-            try:
-                await self.engine.start()
-            except BaseException:
-                await self._stop_engine(STOP_S)
-                raise
-            self._replayed = asyncio.create_task(self._note_replayed(self.engine, journal.last_seq))
-        except BaseException:
-            self._held.close()
-            raise
-        return self.engine
-
-    def _open(self) -> tuple[Store, Journal, Mapping[str, Position]]:
-        options = self._options
-        if options.store_url() == IN_MEMORY:
-            store = open_store(IN_MEMORY, memory_limit_bytes=options.store.memory_limit)
-            return store, MemoryJournal(shard=SHARD), {}
-        data = Path(options.data)
-        self._held.enter_context(lock_folder(data))
-        store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
-        try:
-            positions = self._meet(store)
-            return store, self._open_journal(data, positions), positions
-        except BaseException:
-            store.close()
-            raise
-
-    def _meet(self, store: Store) -> Mapping[str, Position]:
-        """Give the store's positions, once it is sure that the journal reaches back to them."""
-        positions = store.positions()
-        stored_seq = _stored_seq(positions)
-        first_seq = oldest_seq(self._options.journal_folder()) or 1
-        if stored_seq >= first_seq - 1:
-            return positions
-        if not self._rebuild:
-            raise StoreBehind(self._options.store_url(), stored_seq, first_seq)
-        log.warning("going on without what only the store had", from_seq=stored_seq + 1, to_seq=first_seq - 1)
-        store.skip(SHARD, first_seq - 1)
-        return store.positions()
-
-    def hurry(self) -> None:
-        """Take in nothing more, nor from the journal, so that `start` returns soon and `stop` can be called."""
-        self._hurried = True
-        if hasattr(self, "engine"):
-            self.engine.intake.draining = True
-
-    def _open_journal(self, data: Path, positions: Mapping[str, Position]) -> Journal:
-        options, stored_seq = self._options.journal, _stored_seq(positions)
-        if not self._options.has_journal:
-            _refuse_to_pass_over(self._options.journal_folder())
-            return MemoryJournal(SHARD, last_seq=stored_seq)
-        journal = FileJournal.open(
-            self._options.journal_folder(),
-            shard=SHARD,
-            instance=_instance(data),
-            configuration_hash=configuration_hash(self._options, self.settings.program),
-            fsync=options.fsync,
-            interval_s=options.interval,
-            segment_bytes=options.segment_bytes,
-            segment_age_s=options.segment_age,
-            max_bytes=options.max_bytes,
-            stored_seq=stored_seq,
-        )
-        report = journal.report
-        if report.torn_bytes:
-            log.warning("the journal's end was torn, and is cut off", bytes=report.torn_bytes)
-        for damage in report.damaged:
-            log.error("events are lost: the journal is damaged", **asdict(damage))
-        if report.skipped:
-            log.warning("the journal's end was lost after the store had it", appends=report.skipped)
-        return journal
-
-    async def stop(self, timeout_s: float = 25.0) -> None:
-        """Drain, commit, and let go of everything."""
-        try:
-            await self._stop_engine(timeout_s)
-        finally:
-            self._held.close()
-
-    async def _note_replayed(self, engine: Engine, upto: int) -> None:
-        """Wait until the store holds what was in the journal at the start."""
-        while not await engine.caught_up(upto, REPLAYED_S):
-            pass
-        await self._note_end(engine)
-
-    async def _note_end(self, engine: Engine) -> None:
-        if self._look_back is not None:
-            after, seq = self._look_back.after, engine.book.committed_seq
-            await asyncio.get_running_loop().run_in_executor(None, after, seq)
-
-    async def _stop_engine(self, timeout_s: float) -> None:
-        if self._replayed is not None:
-            self._replayed.cancel()
-            await asyncio.wait([self._replayed])
-        await self.engine.stop(timeout_s)
-        await self._note_end(self.engine)
-
-
-def _stored_seq(positions: Mapping[str, Position]) -> int:
-    return positions[SHARD].last_seq if SHARD in positions else 0
-
-
-def _refuse_to_pass_over(folder: Path) -> None:
-    if oldest_seq(folder) is not None:
-        raise OptionError(
-            "journal.path",
-            f"{folder} holds a journal, which would not be read",
-            "start once without `:memory:`, stop, and move that folder away; or leave the option out",
-        )
-
-
-def _instance(data: Path) -> str:
-    """Give the name of a data folder, which is made with it."""
-    file = data / "instance"
-    if not file.exists():
-        file.write_text(uuid.uuid4().hex + "\n")
-    return file.read_text().strip()
-
-
-def configuration_hash(options: Options, program: Program | None = None) -> str:
-    """Name what decides what is computed of an event: a part of the options, and the text of the module."""
-    mapping: dict[str, Any] = to_mapping(options)
-    parts = [mapping.get(name) for name in ("events", "metric", "transform")]
-    parts += [] if program is None else [program.digest]
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,18 +80,41 @@ class App:
         demo: str | None = None,
         rebuild: bool = False,
         opened: OpenEngine | None = None,
+        file: ConfigurationFile | None = None,
     ) -> None:
         self._options, self._demo = options, demo
         self.failure: asyncio.Future[Exception] | None = None
         self._open = opened or OpenEngine(options, failed=self.fail, rebuild=rebuild)
+        self.reloader = Reloader(
+            options,
+            self._open.settings,
+            file=file,
+            settings_of=settings_of,
+            change=self._open.change,
+            apply=self._apply,
+        )
         self.engine: Engine
         self.hub: Hub
+        self._source: HttpSource
+        self._service: Service
         self._direct: DirectIngest
         self._server: Server
         self._verifying: VerifyDesk
         self._tasks: list[asyncio.Task[None]] = []
         check_sources(options.source, mapping=mapping_of(options))
         self.sources: list[RunningSource] = []
+
+    def _apply(self, options: Options, settings: EngineSettings) -> None:
+        """Put in force what a changed configuration says of everything but the computing."""
+        self._options = options
+        self.engine.committer.retention = settings.retention
+        self.hub.set_rate(options.live.max_rate)
+        self._service.sql_timeout_s, self._service.sql_max_rows = (
+            options.query.timeout,
+            options.query.max_rows,
+        )
+        self._source.use(mapping_of(options))
+        self._socket_source.use(mapping_of(options))
 
     def fail(self, error: Exception) -> None:
         """Take note of what makes it end by itself."""
@@ -406,6 +132,8 @@ class App:
             await self._open.stop()
             raise
         self._begin_tasks()
+        if self._options.server.watch:
+            self._tasks.append(asyncio.create_task(self.reloader.watch(), name="watch of the configuration"))
         await self._start_sources()
         return running
 
@@ -444,6 +172,7 @@ class App:
         self._tasks = [
             asyncio.create_task(self.hub.run(), name="live hub"),
             asyncio.create_task(self._note_progress(), name="progress"),
+            asyncio.create_task(self.reloader.run(), name="reloads"),
         ]
 
     async def _start_sources(self) -> None:
@@ -453,7 +182,7 @@ class App:
             options.source,
             door=self.engine.intake,
             mapping=mapping_of(options),
-            instance=None if options.store_url() == IN_MEMORY else _instance(Path(options.data)),
+            instance=None if options.store_url() == IN_MEMORY else instance_of(Path(options.data)),
         )
         for source in self.sources:
             await source.start()
@@ -514,9 +243,9 @@ class App:
         decoded = DecodedLimits(limits.decoded_bytes, limits.decoded_ratio)
         http = HttpLimits(limits.body_bytes, limits.bodies_bytes, decoded)
         source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
-        letters = self._letters()
+        self._source, letters = source, self._letters()
         self._direct = DirectIngest(self.engine.intake, source)
-        service = Service(
+        service = self._service = Service(
             reader=self.engine.reader,
             store=self.engine.store,
             ledger=self.engine.ledger,
@@ -538,6 +267,7 @@ class App:
             letters=letters,
             doors=self._doors(source),
             verify=self._verify_desk(),
+            reload=self.reloader.reload,
         )
 
     def _verify_desk(self) -> VerifyDesk:
@@ -558,7 +288,7 @@ class App:
             pulse=self._pulse,
             notes=source.doors,
             sources=lambda: self.sources,
-            mapping=mapping_of(self._options),
+            mapping=lambda: mapping_of(self._options),
             started_ms=self._started_ms,
             now_ms=lambda: self.engine.now_us() // 1000,
         )
@@ -585,6 +315,7 @@ class App:
                 restarts=engine.transform_restarts,
                 body_bytes=lambda: source.bodies.held_bytes,
                 open_letters=lambda: letters.open,
+                changes=lambda: engine.terms.changes,
                 hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,
@@ -664,6 +395,7 @@ class App:
 
     async def stop_pages(self) -> None:
         """Refuse new events, and tell viewers and senders so."""
+        await self.reloader.stop()
         self.engine.intake.draining = True
         self.hub.announce("draining", {"retry_ms": 1000})
         for task in self._tasks:
@@ -684,27 +416,6 @@ class App:
 async def _expose(letters: LetterDesk, exposition: Exposition, accept: str) -> tuple[bytes, str]:
     await letters.count_open()
     return exposition(accept)
-
-
-def rules_of(options: Options, now_us: int) -> Rules:
-    """Give by what rules stored data is verified."""
-    return Rules(
-        metrics=metrics_of(options),
-        latency=LATENCY,
-        mapping=mapping_of(options),
-        raw_retention_s=float(options.store.raw_retention),
-        now_us=now_us,
-    )
-
-
-def verify_folder(options: Options) -> Report:
-    """Verify a data folder whose lock the caller holds; blocks. Changes nothing. Raises StoreError, JournalError."""
-    audit = open_audit(options.store_url(), memory_limit_bytes=options.store.memory_limit)
-    with closing(audit):
-        folder, journals = options.journal_folder(), {}
-        if folder.is_dir():
-            journals[SHARD] = FolderReading(folder, instance=_instance(Path(options.data)), shard=SHARD)
-        return verify(audit, rules_of(options, time.time_ns() // 1000), journals=journals)
 
 
 def table_csv(table: Table) -> str:

@@ -18,14 +18,14 @@ from streamgauge.partials import Partials
 
 
 class PositionRow(NamedTuple):
-    """One epoch as it was committed. ledger: the counts of each source after it."""
+    """One epoch as it was committed. ledger: the counts of each source after it; None where they cannot be read."""
 
     epoch: int
     previous_seq: int
     last_seq: int
     incarnation: str
     at_us: int
-    ledger: Mapping[str, Mapping[str, int]]
+    ledger: Mapping[str, Mapping[str, int]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

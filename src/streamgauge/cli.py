@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table as RichTable
 
-from streamgauge import app as application
-from streamgauge import config, demo, logs
+from streamgauge import config, demo, logs, settings
 from streamgauge import replay as replaying
+from streamgauge.app import App, Running, table_csv
 from streamgauge.commands.dead_letters import Letters, RemoteLetters, StoredLetters
 from streamgauge.commands.dead_letters import register as register_dead_letters
+from streamgauge.commands.reload import register as register_reload
 from streamgauge.commands.verify import register as register_verify
 from streamgauge.errors import (
     InternalError,
@@ -37,13 +38,16 @@ from streamgauge.errors import (
 from streamgauge.event import FieldMapping
 from streamgauge.event_files import FORMATS, bytes_of, format_of
 from streamgauge.journals.lock import lock_folder
+from streamgauge.opening import verify_folder
 from streamgauge.options import Options
+from streamgauge.reloading import ConfigurationFile, Reloaded
 from streamgauge.remote import INSTANCE_FILE, Remote
 from streamgauge.sources.registry import check_sources
 from streamgauge.store import Table
 from streamgauge.stores.registry import open_store
 from streamgauge.verify import Report
 from streamgauge.version import __version__
+from streamgauge.web.configuration import PATH as RELOAD_PATH
 from streamgauge.web.sql import check_select
 from streamgauge.web.verify import PATH as VERIFY_PATH
 from streamgauge.web.verify import WITHIN_S
@@ -141,8 +145,12 @@ def serve(
     ] = False,
 ) -> None:
     """Start a server. It starts empty and keeps what it is sent in its data folder."""
-    options = _load(config_file, _listening(host, port, insecure=insecure) | {"data": data})
-    _run(_serve(options, demo_name=None, rebuild=rebuild))
+    given = _listening(host, port, insecure=insecure) | {"data": data}
+    options = _load(config_file, given)
+    file = None
+    if config_file is not None:
+        file = ConfigurationFile(path=config_file, read=lambda: config.load(config_file, given))
+    _run(_serve(options, demo_name=None, rebuild=rebuild, file=file))
 
 
 @cli.command("demo", epilog="Example: streamgauge demo --port 4000")
@@ -170,7 +178,7 @@ def _load(file: Path | None, overrides: Mapping[str, object]) -> Options:
     """Read and check the configuration, its expressions too, and name the file where something is wrong."""
     options = config.load(file, overrides)
     try:
-        application.check(options)
+        settings.check(options)
     except OptionError as exc:
         raise OptionError(f"{file}: {exc.path}", exc.problem, exc.fix) from exc
     return options
@@ -209,9 +217,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options, *, demo_name: str | None, rebuild: bool = False) -> None:
-    server = application.App(options, demo=demo_name, rebuild=rebuild)
+async def _serve(
+    options: Options,
+    *,
+    demo_name: str | None,
+    rebuild: bool = False,
+    file: ConfigurationFile | None = None,
+) -> None:
+    server = App(options, demo=demo_name, rebuild=rebuild, file=file)
     stopping = _stopped_by_signals()
+    if file is not None and hasattr(signal, "SIGHUP"):  # there is none on Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reloader.ask)
     with _usable_folder(options.data):
         running = await _start(server, stopping)
     if running is None:
@@ -238,7 +254,7 @@ async def _serve(options: Options, *, demo_name: str | None, rebuild: bool = Fal
             await _ended(made_up)
 
 
-async def _start(server: application.App, stopping: asyncio.Event) -> application.Running | None:
+async def _start(server: App, stopping: asyncio.Event) -> Running | None:
     """Start the server; None where it was told to stop meanwhile and would not come to the end of it."""
     starting, told = asyncio.create_task(server.start()), asyncio.create_task(stopping.wait())
     await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
@@ -292,7 +308,7 @@ def _usable_folder(data: str) -> Iterator[None]:
         raise OptionError("data", f"cannot keep anything in {data}: {exc.strerror or exc}", fix) from exc
 
 
-async def _make_up_events(server: application.App) -> None:
+async def _make_up_events(server: App) -> None:
     intake = server.engine.intake
     await demo.run(
         lambda payload: intake.accept(payload, "demo", FieldMapping()),
@@ -301,7 +317,7 @@ async def _make_up_events(server: application.App) -> None:
     )
 
 
-def _greet(options: Options, running: application.Running, demo_name: str | None) -> None:
+def _greet(options: Options, running: Running, demo_name: str | None) -> None:
     """Say in six lines where everything is and what to do next."""
     page, data = running.url, Path(options.data).resolve()
     what = f"demo {demo_name!r}, made-up events" if demo_name else "ready"
@@ -452,10 +468,25 @@ def _verified(url: str | None, data: str | None, config_file: Path | None) -> Re
                 f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
             )
         with lock_folder(folder):
-            return application.verify_folder(options)
+            return verify_folder(options)
 
 
 register_verify(cli, _verified, _plain_errors)
+
+
+def _reloaded(url: str | None, data: str | None, config_file: Path | None) -> Reloaded:
+    """Have the server that owns a data folder, or the one at an address, reload."""
+    options = config.load(config_file, {"data": data})
+    with _usable_folder(options.data):
+        remote = Remote(url) if url else Remote.owner_of(Path(options.data))
+    if remote is None:
+        raise StreamgaugeError(
+            f"{options.data}: no server is running on this data folder; name the folder with --data, or a server with --url"
+        )
+    return remote.call("POST", RELOAD_PATH, Reloaded, {})
+
+
+register_reload(cli, _reloaded, _plain_errors)
 
 
 def _query_store(sql: str, options: Options) -> Table:
@@ -468,7 +499,7 @@ def _query_store(sql: str, options: Options) -> Table:
 
 def _print_table(table: Table, *, as_csv: bool) -> None:
     if as_csv or not sys.stdout.isatty():
-        print(application.table_csv(table), end="")
+        print(table_csv(table), end="")
     else:
         shown = RichTable(*map(str, table.columns), header_style="bold", box=None)
         for row in table.rows:
@@ -485,8 +516,8 @@ def check(
 ) -> None:
     """Check a configuration, expressions included, without starting anything."""
     options = _load(config_file, {})
-    own = [metric for metric in application.metrics_of(options).values() if not metric.built_in]
-    check_sources(options.source, mapping=application.mapping_of(options))
+    own = [metric for metric in settings.metrics_of(options).values() if not metric.built_in]
+    check_sources(options.source, mapping=settings.mapping_of(options))
     print(f"{config_file}: good; {len(own)} metric{'' if len(own) == 1 else 's'} of its own")
     for metric in own:
         by = f" by {', '.join(metric.by)}" if metric.by else ""

@@ -44,6 +44,7 @@ MAINTENANCE_S: Final = 600.0
 class CommitterSettings:
     """Whose epochs are committed, how often, and what is kept for how long.
 
+    incarnation, metrics: of epochs that have no term.
     patience_s: how long a commit that fails is tried again before `failed` is told.
     """
 
@@ -60,7 +61,8 @@ class CommitterSettings:
 class Committer:
     """Commits one shard's epochs in order. failed: called once when the store cannot be used any more.
 
-    trouble: why the store does not take what it is given at the moment; None while it does.
+    trouble: why the store does not take what it is given at the moment; None while it does. retention: what is kept for
+    how long from now on.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Committer:
         self._fill = (
             0.0  # what came since the last upkeep of what is bounded by number, as a part of what it may be
         )
+        self.retention = settings.retention
         self.trouble: str | None = None
         self.committed = asyncio.Condition()
         self.commit_seconds = 0.0
@@ -171,7 +174,7 @@ class Committer:
             self.commit_seconds += time.perf_counter() - started
             self._raw_bytes -= epoch.raw_bytes
             self._ledger.settle(epoch.settled)
-            self._fill += _fill_of(epoch, self._settings.retention)
+            self._fill += _fill_of(epoch, self.retention)
             self._book.mark_committed(epoch.number)
             if self.has_room():
                 self._room.set()
@@ -202,12 +205,13 @@ class Committer:
                 return
 
     def _store_epoch(self, epoch: Epoch, ledger: Mapping[str, Mapping[str, int]], at_us: int) -> None:
-        settings = self._settings
+        settings, term = self._settings, epoch.term
+        known = settings.metrics if term is None else term.metrics
         metrics = [
             MetricPartials(
                 name=name,
-                definition=settings.metrics[name].definition,
-                by=settings.metrics[name].by,
+                definition=known[name].definition,
+                by=known[name].by,
                 partials=partials,
             )
             for name, partials in epoch.merged().items()
@@ -217,7 +221,7 @@ class Committer:
             epoch=epoch.number,
             previous_seq=epoch.previous_seq,
             last_seq=epoch.last_seq,
-            incarnation=settings.incarnation,
+            incarnation=settings.incarnation if term is None else term.incarnation,
             at_us=at_us,
             ledger=ledger,
             metrics=metrics,
@@ -244,12 +248,12 @@ class Committer:
     async def maintain(self) -> None:
         """Compact and expire."""
         self._fill = 0.0
-        await self._in_thread(self._store.maintain, self._now_us(), self._settings.retention)
+        await self._in_thread(self._store.maintain, self._now_us(), self.retention)
 
     async def forget(self) -> None:
         """Drop what is bounded by its number before its time, where much came."""
         self._fill = 0.0
-        await self._in_thread(self._store.forget, self._now_us(), self._settings.retention)
+        await self._in_thread(self._store.forget, self._now_us(), self.retention)
 
     async def _in_thread(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from streamgauge import app, config, logs
+from streamgauge import config, logs
+from streamgauge.app import App
 from streamgauge.engine import Engine
 from streamgauge.errors import InternalError, OptionError, QueryTimeout, Saturated, StreamgaugeError
 from streamgauge.intake import Receipt
 from streamgauge.metrics.query import ask
+from streamgauge.opening import OpenEngine
+from streamgauge.settings import IN_MEMORY, mapping_of
 from streamgauge.web.api import metric_body
 from streamgauge.web.bridge import Bridge, Inside
 from streamgauge.web.service import Answer
@@ -59,15 +62,15 @@ class Streamgauge:
             raise OptionError(
                 "source", "inside a program nothing is fetched", "push events, or use `streamgauge serve`"
             )
-        self._mapping = app.mapping_of(self._options)
+        self._mapping = mapping_of(self._options)
         self._pushed: list[Event] = []  # never replaced: another thread may be about to append
         self._room = 0  # where so many have been pushed, the next push has to look what is the matter
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._engine: Engine | None = None
-        self._open: app.OpenEngine | None = None
-        self._pages: app.App | None = None
+        self._open: OpenEngine | None = None
+        self._pages: App | None = None
         self._inside: Inside | None = None
         self._turn: asyncio.Lock
         self._problem: Exception | None = None
@@ -100,7 +103,7 @@ class Streamgauge:
             self._thread = threading.Thread(target=_run, args=(loop,), name="streamgauge", daemon=True)
             self._thread.start()
             self._loop, self._turn, self._problem = loop, asyncio.Lock(), None
-            self._open = app.OpenEngine(self._options, failed=self._engine_failed)
+            self._open = OpenEngine(self._options, failed=self._engine_failed)
             try:
                 self._engine = self._call(self._open.start())
             except BaseException:
@@ -246,7 +249,7 @@ class Streamgauge:
                 raise StreamgaugeError(f"this Streamgauge is not running: {self._why_not}")
             self.start()
             if self._inside is None and self._open is not None and self._loop is not None:
-                pages = app.App(self._options, opened=self._open)
+                pages = App(self._options, opened=self._open)
                 self._inside = Inside(self._call(pages.start_pages()), self._loop)
                 self._pages = pages
             if self._inside is None:
@@ -275,7 +278,7 @@ class Streamgauge:
                     f"{late:,} events were pushed while it was closed, and are not counted"
                 )
 
-    async def _finish(self, opened: app.OpenEngine, pages: app.App | None, inside: Inside | None) -> None:
+    async def _finish(self, opened: OpenEngine, pages: App | None, inside: Inside | None) -> None:
         try:
             await self._hand_over()
         except Exception as exc:
@@ -403,7 +406,7 @@ def _with_defaults(values: dict[str, object], data: str | Path | None) -> dict[s
         values["data"] = str(data)
     store = values.get("store", {})
     if "data" not in values and isinstance(store, Mapping) and "url" not in store:
-        values["store"] = {"url": app.IN_MEMORY, "raw_events": False, **store}
+        values["store"] = {"url": IN_MEMORY, "raw_events": False, **store}
     return values
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
@@ -22,13 +23,11 @@ from streamgauge.committer import Committer, CommitterSettings
 from streamgauge.dead_letters import SOURCE as REPLAYED
 from streamgauge.dead_letters import letters_of, letters_of_error
 from streamgauge.epoch import Contribution, EpochBook
-from streamgauge.errors import JournalError
+from streamgauge.errors import Draining, InternalError, JournalError
 from streamgauge.event import EventBatch, FieldMapping
-from streamgauge.events.decode import EventDecoder
 from streamgauge.events.limits import EventLimits
 from streamgauge.identity import DEAD_LETTERS
 from streamgauge.in_flight import NOTHING_SET_ASIDE, SetAside, leave_out
-from streamgauge.incarnation import Incarnation, begin
 from streamgauge.intake import Intake, Receipt
 from streamgauge.journal import Control, Journal
 from streamgauge.ledger import Ledger
@@ -39,12 +38,13 @@ from streamgauge.once import MICROSECONDS, OnceIndex
 from streamgauge.partials import Partials
 from streamgauge.pipeline import StageFailed, Supervisor
 from streamgauge.reader import Reader
-from streamgauge.stages.aggregator import Aggregator, AggregatorSettings
+from streamgauge.ruleset import Ruleset
+from streamgauge.stages.aggregator import Aggregator
 from streamgauge.stages.producer import EventProducer
-from streamgauge.stages.transformer import Transformer
+from streamgauge.stages.transformer import Steps, Transformer
 from streamgauge.store import Position, Retention, Store
-from streamgauge.transform.change import Change
-from streamgauge.transform.derive import Derivation
+from streamgauge.term import Term, TermMaker
+from streamgauge.terms import Recall, Terms
 from streamgauge.transform.module import Failure
 from streamgauge.transform.program import Program
 
@@ -59,7 +59,10 @@ CHANGED_DEMAND: Final = 4096  # events under way to a stage that changes them, a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What an engine computes and how much it holds. latency: the name of the metric of its own latency."""
+    """What an engine computes and how much it holds. latency: the name of the metric of its own latency.
+
+    configuration: the hash by which the journal names what is computed.
+    """
 
     shard: str
     metrics: Mapping[str, Metric]
@@ -84,10 +87,27 @@ class EngineSettings:
     remember_s: float = 86_400.0
     derive: Mapping[str, Expression] = field(default_factory=dict)
     program: Program | None = None
+    configuration: str = ""
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """The part of it that may change while the engine runs."""
+        return Ruleset(
+            configuration=self.configuration,
+            metrics=self.metrics,
+            latency=self.latency,
+            keep=self.keep,
+            derive=self.derive,
+            program=self.program,
+            limits=self.limits,
+        )
 
 
 class Engine:
-    """Runs one shard. Give it a journal and a store that are open; `start` replays, `stop` drains and closes them."""
+    """Runs one shard. Give it a journal and a store that are open; `start` replays, `stop` drains and closes them.
+
+    began: the ruleset in force where the store ends, and the replay begins; None: that of the settings. recall: see `Terms`.
+    """
 
     def __init__(
         self,
@@ -97,6 +117,8 @@ class Engine:
         store: Store,
         positions: Mapping[str, Position],
         set_aside: SetAside = NOTHING_SET_ASIDE,
+        began: Ruleset | None = None,
+        recall: Recall = lambda configuration: None,
         observe: Callable[[Mapping[str, Partials]], None] = lambda partials: None,
         failed: Callable[[Exception], None] = lambda error: None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -108,19 +130,29 @@ class Engine:
         self.ledger = Ledger()
         if position is not None:
             self.ledger.restore(position.ledger)
+        today = settings.ruleset
+        maker = TermMaker(
+            raw_events=settings.raw_events,
+            max_batch=settings.max_batch,
+            max_wait_s=settings.max_wait_s,
+            transformers=settings.transformers,
+            replayed_to=journal.last_seq,
+        )
+        first = maker.make(began or today)
         self.book = EpochBook(
             shard=settings.shard,
             committed_seq=position.last_seq if position else 0,
             next_number=position.epoch + 1 if position else 1,
             now=time.monotonic(),
+            term=first,
         )
         self.committer = Committer(
             CommitterSettings(
                 shard=settings.shard,
-                incarnation=self._life().text,
+                incarnation=first.incarnation,
                 interval_s=settings.commit_interval_s,
                 retention=settings.retention,
-                metrics=settings.metrics,
+                metrics=first.metrics,
                 checkpoint_s=settings.checkpoint_s,
                 patience_s=settings.store_patience_s,
             ),
@@ -131,10 +163,16 @@ class Engine:
             now_us=now_us,
             failed=failed,
         )
-        self.series_limits = {
-            name: SeriesLimit(metric.max_series) for name, metric in settings.metrics.items()
-        }
-        self._decoder = EventDecoder(self._fields(), settings.limits)
+        self.terms = Terms(
+            first,
+            today=today,
+            maker=maker,
+            book=self.book,
+            committed=self.committer.committed,
+            journal=journal,
+            enact=self._enact,
+            recall=recall,
+        )
         self.claims = Claims(
             OnceIndex(
                 most_ids=settings.remember_ids,
@@ -142,8 +180,8 @@ class Engine:
                 horizon_s=int(settings.remember_s),
             )
         )
-        self._build_stages()
-        self.reader = Reader(store=store, book=self.book, metrics=settings.metrics, settle=self.settle)
+        self._build_stages(first)
+        self.reader = Reader(store=store, book=self.book, metrics=first.metrics, settle=self.settle)
         self.intake = self._make_intake()
         self._accepted: deque[tuple[int, int]] = deque(maxlen=ACCEPTED_KEPT)
         self._drained = DrainRate()
@@ -153,50 +191,35 @@ class Engine:
         self._settled = asyncio.Event()
         self.replaying = False
 
-    def _life(self) -> Incarnation:
+    def _build_stages(self, first: Term) -> None:
         settings = self.settings
-        return begin(
-            replayed_to=self.journal.last_seq,
-            raw_events=settings.raw_events,
-            rewritten=self._changes_events,
-            metrics={metric.name: metric.definition for metric in settings.metrics.values()},
-        )
-
-    def _build_stages(self) -> None:
-        settings = self.settings
-        computed = [metric for metric in settings.metrics.values() if metric.name != settings.latency]
         self.producer = EventProducer(capacity=settings.buffer_events)
         self.transformers = [
             Transformer(
-                keep=settings.keep,
+                keep=None,
                 settled=self._settle_slice,
                 failed=self._set_aside,
-                change=self._make_change(),
+                steps_of=partial(self._steps_of, place),
             )
-            for _ in range(settings.transformers)
+            for place in range(settings.transformers)
         ]
         self.aggregators = [
             Aggregator(
-                AggregatorSettings(
-                    metrics=computed,
-                    limits=self.series_limits,
-                    latency=settings.metrics.get(settings.latency),
-                    raw_events=settings.raw_events,
-                    max_batch=settings.max_batch,
-                    max_wait_s=settings.max_wait_s,
-                ),
+                first.counting,
                 book=self._book,
+                settings_of=lambda epoch: self._term_of(epoch).counting,
                 now_us=self.now_us,
                 replayed_to=self.journal.last_seq,
             )
             for _ in range(settings.aggregators)
         ]
         most, least = settings.max_demand, settings.min_demand
+        self._takes = [
+            transformer.subscribe_to(self.producer, max_demand=most, min_demand=least).credit
+            for transformer in self.transformers
+        ]
+        self._set_demand(first)
         for transformer in self.transformers:
-            if transformer.change is None:
-                transformer.subscribe_to(self.producer, max_demand=most, min_demand=least)
-            else:
-                transformer.subscribe_to(self.producer, max_demand=min(most, CHANGED_DEMAND))
             for aggregator in self.aggregators:
                 aggregator.subscribe_to(transformer, max_demand=most, min_demand=least)
         self.stages: list[EventProducer | Transformer | Aggregator] = [
@@ -206,27 +229,40 @@ class Engine:
         ]
         self.supervisor = Supervisor(self.stages)
 
-    def _fields(self) -> set[str]:
-        """Give the fields that have to be decoded: those that anything refers to."""
-        settings = self.settings
-        fields = {name for metric in settings.metrics.values() for name in metric.fields}
-        fields |= Derivation(settings.derive).fields
-        return fields if settings.keep is None else fields | settings.keep.fields
+    def _set_demand(self, term: Term) -> None:
+        most, least = self.settings.max_demand, self.settings.min_demand
+        if term.changes:
+            most = min(most, CHANGED_DEMAND)
+            least = most // 2
+        for credit in self._takes:
+            credit.max_demand, credit.min_demand = most, least
 
-    def _make_change(self) -> Change | None:
-        settings = self.settings
-        if not self._changes_events:
-            return None
-        derivation = Derivation(settings.derive) if settings.derive else None
-        return Change(program=settings.program, derivation=derivation, decoder=self._decoder)
+    def _term_of(self, epoch: int) -> Term:
+        term = self.book.epoch(epoch).term
+        if term is None:
+            raise InternalError(f"epoch {epoch} has no term")
+        return term
+
+    def _steps_of(self, place: int, epoch: int) -> Steps:
+        return self._term_of(epoch).steps[place]
+
+    def _enact(self, term: Term) -> None:
+        """Have what comes in from here on decoded, and questions answered, as a term says."""
+        self.reader.metrics = term.metrics
+        self.intake.use(term.decoder, keep_lines=self._keeps_lines(term))
+        self._set_demand(term)
+
+    def _keeps_lines(self, term: Term) -> bool:
+        return self.settings.raw_events or term.ruleset.changes_events
 
     @property
-    def _changes_events(self) -> bool:
-        return self.settings.program is not None or bool(self.settings.derive)
+    def series_limits(self) -> dict[str, SeriesLimit]:
+        """The live series of each metric."""
+        return self.terms.current.series_limits
 
     def _make_intake(self) -> Intake:
         return Intake(
-            decoder=self._decoder,
+            decoder=self.terms.current.decoder,
             journal=self.journal,
             book=self.book,
             producer=self.producer,
@@ -236,7 +272,7 @@ class Engine:
             room=self.room,
             patience_s=self.settings.patience_s,
             retry_after_s=self.retry_after_s,
-            keep_lines=self.settings.raw_events or self._changes_events,
+            keep_lines=self._keeps_lines(self.terms.current),
             claims=self.claims,
         )
 
@@ -287,8 +323,7 @@ class Engine:
 
         Raises OptionError where the module that is to transform events cannot be used.
         """
-        for change in self._changes():
-            await change.open()
+        await self.terms.open()
         self.supervisor.start()
         self._commits = asyncio.create_task(self.committer.run(), name="committer")
         self._watch = asyncio.create_task(self._watch_pipeline(), name="pipeline watch")
@@ -304,10 +339,16 @@ class Engine:
 
     def transform_restarts(self) -> int:
         """Count how often a process of the user's module had to be replaced."""
-        return sum(change.module.restarts for change in self._changes() if change.module is not None)
+        return self.terms.restarts
 
-    def _changes(self) -> list[Change]:
-        return [stage.change for stage in self.transformers if stage.change is not None]
+    async def change(self, ruleset: Ruleset) -> int:
+        """Compute by another ruleset from here on, once started; give the place in the journal.
+
+        Raises as `Terms.change` does, and Draining.
+        """
+        if self.intake.draining or self.replaying:
+            raise Draining
+        return await self.terms.change(ruleset)
 
     async def _watch_pipeline(self) -> None:
         try:
@@ -326,7 +367,8 @@ class Engine:
                 log.info("stopped while replaying; the rest stays in the journal")
                 return
             if isinstance(record, Control):
-                self.book.admit(record.seq, 0)
+                await self.room()
+                await self.terms.obey(record)
                 continue
             self.ledger.raise_at_the_door(record.entry.ledger)
             lost += await self.intake.replay(record, self._leave_out if self._not_again else None)
@@ -397,8 +439,7 @@ class Engine:
         if self._watch is not None:
             await asyncio.wait([self._watch], timeout=timeout_s / 2)
             await self._end_pipeline()
-        for change in self._changes():
-            await change.close()
+        await self.terms.close()
         if self._commits is not None:
             await self._end_commits(self._commits, max(0.0, give_up_at - time.monotonic()))
         try:

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from streamgauge.commit import DeadLetter, RawRows, SeenIds
 from streamgauge.errors import InternalError
 from streamgauge.partials import Partials, merge
+
+if TYPE_CHECKING:
+    from streamgauge.term import Term
 
 LETTER_BYTES = 512  # of memory for a dead letter, besides its event and its traceback
 MERGE_AT = 48  # parts of one metric that are kept apart before they are merged into one
@@ -43,12 +47,13 @@ class Contribution:
 
 @dataclass(slots=True, kw_only=True)
 class Epoch:
-    """One run of appends, first_seq to last_seq, and what it has added so far."""
+    """One run of appends, previous_seq + 1 to last_seq, and what it has added so far. term: what is computed in it."""
 
     number: int
     previous_seq: int
     last_seq: int
     opened_at: float
+    term: Term | None = None
     accepted: int = 0
     settled_events: int = 0
     closed: bool = False
@@ -109,18 +114,20 @@ class Epoch:
 class EpochBook:
     """The epochs of one shard that the store does not hold yet, oldest first; the last one is open."""
 
-    def __init__(self, *, shard: str, committed_seq: int, next_number: int, now: float) -> None:
+    def __init__(
+        self, *, shard: str, committed_seq: int, next_number: int, now: float, term: Term | None = None
+    ) -> None:
         self.shard = shard
         self.committed = next_number - 1
         self.committed_seq = committed_seq
         self._epochs: deque[Epoch] = deque()
         self._kept: deque[Epoch] = deque()  # committed, but a reader that started before may still need them
         self._readers: dict[int, int] = {}
-        self._open(next_number, committed_seq, now)
+        self._open(next_number, committed_seq, now, term)
 
-    def _open(self, number: int, previous_seq: int, now: float) -> None:
+    def _open(self, number: int, previous_seq: int, now: float, term: Term | None) -> None:
         self._epochs.append(
-            Epoch(number=number, previous_seq=previous_seq, last_seq=previous_seq, opened_at=now)
+            Epoch(number=number, previous_seq=previous_seq, last_seq=previous_seq, opened_at=now, term=term)
         )
 
     def __len__(self) -> int:
@@ -153,12 +160,16 @@ class EpochBook:
         epoch.seen.extend(seen)
         return epoch.number
 
+    def epoch(self, number: int) -> Epoch:
+        """Give an epoch that is not committed yet."""
+        place = number - self.oldest.number
+        if not 0 <= place < len(self._epochs):
+            raise InternalError(f"epoch {number} is not open; the oldest is {self.oldest.number}")
+        return self._epochs[place]
+
     def add(self, contribution: Contribution) -> None:
         """Book what a set of batches adds to their epoch."""
-        place = contribution.epoch - self.oldest.number
-        if not 0 <= place < len(self._epochs):
-            raise InternalError(f"epoch {contribution.epoch} is not open; the oldest is {self.oldest.number}")
-        epoch = self._epochs[place]
+        epoch = self.epoch(contribution.epoch)
         settled = epoch.settled_events + contribution.events
         if settled > epoch.accepted:
             raise InternalError(
@@ -172,7 +183,12 @@ class EpochBook:
         epoch = self.open
         if empty or epoch.last_seq > epoch.previous_seq:
             epoch.closed = True
-            self._open(epoch.number + 1, epoch.last_seq, now)
+            self._open(epoch.number + 1, epoch.last_seq, now, epoch.term)
+
+    def begin_term(self, term: Term, now: float) -> None:
+        """Compute what is admitted from here on by other rules, and what was admitted before by those that it has."""
+        self.close(now)
+        self.open.term = term
 
     def ready(self) -> Epoch | None:
         """Give the oldest epoch if it is closed and complete."""
@@ -208,9 +224,15 @@ class EpochBook:
         while self._kept and self._kept[0].number <= oldest:
             self._kept.popleft()
 
-    def memory(self, metric: str, after_epoch: int) -> list[Partials]:
-        """Give what epochs after `after_epoch` (which a snapshot of the store holds) add to a metric."""
+    def memory(self, metric: str, after_epoch: int, definition: str | None = None) -> list[Partials]:
+        """Give what epochs after `after_epoch` (which a snapshot of the store holds) add to a metric.
+
+        definition: only of epochs in which the metric was defined so.
+        """
         epochs: Iterable[Epoch] = [
-            epoch for epoch in (*self._kept, *self._epochs) if epoch.number > after_epoch
+            epoch
+            for epoch in (*self._kept, *self._epochs)
+            if epoch.number > after_epoch
+            and (definition is None or epoch.term is None or epoch.term.definitions.get(metric) == definition)
         ]
         return [part for epoch in epochs for part in epoch.partials.get(metric, ())]

@@ -4,6 +4,8 @@ An error carries fields and makes its message from them, so that callers never p
 
     StreamgaugeError
         OptionError             an option or an expression in the configuration is wrong
+        RestartNeeded           an option changed that cannot change while the server runs (409)
+        NotReloadable           there is no configuration file to read again (409)
         ExpressionError         an SQL expression cannot be used
         DecodeError             a payload as a whole cannot be read (answered 400)
             TooLarge            a limit on size was exceeded (413)
@@ -39,6 +41,30 @@ class OptionError(StreamgaugeError, ValueError):
     def __init__(self, path: str, problem: str, fix: str) -> None:
         self.path, self.problem, self.fix = path, problem, fix
         super().__init__(f"{path}: {problem}; {fix}")
+
+
+class RestartNeeded(StreamgaugeError):
+    """Options changed that cannot change while the server runs; nothing was changed."""
+
+    code = "restart_needed"
+
+    def __init__(self, file: str, keys: list[str]) -> None:
+        self.file, self.keys = file, keys
+        super().__init__(
+            f"{file}: {', '.join(keys)} cannot change while the server runs, so nothing was changed;"
+            " restart the server, or take that back"
+        )
+
+
+class NotReloadable(StreamgaugeError):
+    """The server has no configuration file that could be read again."""
+
+    code = "no_configuration_file"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server was started without a configuration file; restart it with one: `streamgauge serve FILE`"
+        )
 
 
 class ExpressionError(StreamgaugeError, ValueError):

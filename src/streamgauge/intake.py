@@ -100,20 +100,24 @@ class Intake:
         claims: Claims | None = None,
     ) -> None:
         self.claims = claims or Claims(OnceIndex())
-        self._replay_decoder = EventDecoder(decoder.properties, UNLIMITED)
-        self._decoder, self._journal, self._book, self._producer = decoder, journal, book, producer
+        self._journal, self._book, self._producer = journal, book, producer
         self._ledger, self.now_us, self._patience_s = ledger, now_us, patience_s
         self._has_room, self._room, self._retry_after_s = has_room, room, retry_after_s
-        self._keep_lines = keep_lines
-        self.keeps_text = keep_lines or journal.keeps_text
-        self._object_decoder = lru_cache(maxsize=8)(
-            lambda mapping: ObjectDecoder(decoder.fields, decoder.limits, mapping)
-        )
+        self.use(decoder, keep_lines=keep_lines)
         self._small: Gathering[Receipt] = Gathering(self._take_small)
         self.draining = False
         self._appends: set[asyncio.Future[int]] = set()
         self.tail = Tail()
         self.notes: dict[str, SourceNote] = {}
+
+    def use(self, decoder: EventDecoder, *, keep_lines: bool) -> None:
+        """Decode by this from here on. keep_lines: whether anything behind needs the events' text."""
+        self._decoder, self._keep_lines = decoder, keep_lines
+        self._replay_decoder = EventDecoder(decoder.properties, UNLIMITED)
+        self.keeps_text = keep_lines or self._journal.keeps_text
+        self._object_decoder = lru_cache(maxsize=8)(
+            lambda mapping: ObjectDecoder(decoder.fields, decoder.limits, mapping)
+        )
 
     async def accept(
         self,

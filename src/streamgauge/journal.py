@@ -98,8 +98,13 @@ class Journal(Protocol):
         """
         ...
 
-    def append_control(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[int]:
-        """Write a control record into the stream; the future gives its seq, or is refused as in `append`."""
+    def append_control(
+        self, kind: str, data: Mapping[str, object], written: Callable[[int], None] = lambda seq: None
+    ) -> asyncio.Future[int]:
+        """Write a control record into the stream; the future gives its seq, or is refused as in `append`.
+
+        `written(seq)` is called as in `append`: in the order of seq, among those of the entries around it.
+        """
         ...
 
     def replay(self, after_seq: int) -> Iterator[Record | Control]:

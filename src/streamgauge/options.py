@@ -113,6 +113,10 @@ class ServerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     host: Annotated[Text, _about("The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, _count(0, 65_535, "The port to listen on; 0 takes any free one.")] = 4000
     workers: Annotated[int, _count(1, 1, "Processes that share the port; only 1 for now.")] = 1
+    watch: Annotated[
+        bool,
+        _about("Take up changes of the configuration file and of the module by itself (docs/reload.md)."),
+    ] = False
     insecure: Annotated[
         bool, _about("Accept a `host` that others can reach, without API keys (`--insecure`).")
     ] = False

@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Answers questions about metrics. settle: makes sure that what waits to be counted has been."""
+    """Answers questions about metrics. settle: makes sure that what waits to be counted has been.
+
+    metrics: those that there are now.
+    """
 
     def __init__(
         self, *, store: Store, book: EpochBook, metrics: Mapping[str, Metric], settle: Callable[[], None]
@@ -49,7 +52,9 @@ class Reader:
                 )
             )
             self._settle()
-            memory = self._book.memory(metric.name, snapshot.epochs.get(self._book.shard, 0))
+            memory = self._book.memory(
+                metric.name, snapshot.epochs.get(self._book.shard, 0), metric.definition
+            )
         finally:
             self._book.end_read(begun)
         return [snapshot.partials, *memory]

@@ -62,9 +62,10 @@ class ServerCollector(Collector):
         restarts: Callable[[], int] = lambda: 0,
         open_letters: Callable[[], int | None] = lambda: None,
         body_bytes: Callable[[], int] = lambda: 0,
+        changes: Callable[[], int] = lambda: 0,
         native: bool = False,
     ) -> None:
-        self._once, self._restarts, self._open_letters = once, restarts, open_letters
+        self._once, self._restarts, self._changes, self._open_letters = once, restarts, changes, open_letters
         self._notes, self._answers, self._durations, self._native = notes, answers, durations, native
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
@@ -84,6 +85,11 @@ class ServerCollector(Collector):
             "streamgauge_transform_restarts",
             "Processes of the transform's module started after the first.",
             self._restarts(),
+        )
+        yield _counter(
+            "streamgauge_configuration_changes",
+            "Changes of the configuration, or of the transform's module, while running.",
+            self._changes(),
         )
         yield _gauge("streamgauge_store_bytes", "Room that the store takes on disk.", self._store_bytes())
         yield _gauge(

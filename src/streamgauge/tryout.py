@@ -16,10 +16,11 @@ from typing import IO, Any, Final
 import msgspec
 
 from streamgauge import config, logs
-from streamgauge.app import IN_MEMORY, OpenEngine
 from streamgauge.engine import Engine
 from streamgauge.journal import Entry, Record
+from streamgauge.opening import OpenEngine
 from streamgauge.options import Options
+from streamgauge.settings import IN_MEMORY
 from streamgauge.transform.worker import FRAME
 from streamgauge.trial import DEADLINE_S, READY
 

@@ -22,7 +22,7 @@ from streamgauge.journals.record import (
 )
 from streamgauge.journals.recovery import Recovered, Report, recover
 from streamgauge.journals.scan import Found, Hole
-from streamgauge.journals.segment import Segment
+from streamgauge.journals.segment import Segment, configuration_of
 from streamgauge.journals.writer import Pending, Syncer, Writer
 
 
@@ -64,8 +64,8 @@ class FileJournal:
         """Open the journal in a folder, which is made if it is not there; reads all of it, so it blocks.
 
         instance: names the data folder; segments of another instance or shard are refused.
-        configuration_hash: of the configuration that is in force from here on. Where `report.configuration` is
-        another, the caller appends a control record "configuration" with {"hash": ...} before anything else.
+        configuration_hash: of the configuration that the caller wants. Where `report.configuration` is another, that
+        one stays in force until the caller appends a control record "configuration" with {"hash": ...}.
         fsync: "always": an entry is on the disk before its future resolves; "interval": at most `interval_s` and
         the time of one fsync later; "never": when the system pleases.
         segment_bytes, segment_age_s: a segment is closed when it is this large, or its first entry this old.
@@ -83,7 +83,7 @@ class FileJournal:
         options = LogOptions(
             shard=shard,
             instance=instance,
-            configuration=configuration_hash,
+            configuration=recovered.report.configuration or configuration_hash,
             fsync=fsync,
             segment_bytes=segment_bytes,
             segment_age_s=segment_age_s,
@@ -129,14 +129,16 @@ class FileJournal:
         """See `Journal.append`."""
         return self._submit(draft_entry(entry), written)
 
-    def append_control(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[int]:
+    def append_control(
+        self, kind: str, data: Mapping[str, object], written: Callable[[int], None] = lambda seq: None
+    ) -> asyncio.Future[int]:
         """See `Journal.append_control`. The kinds "segment" and "seal" are the files' own."""
         if kind in (SEGMENT, SEAL):
             raise InternalError(f"control record of kind {kind!r}: the name is the journal's own")
         draft = draft_control(kind, data, self._log.now_us())
         if kind == CONFIGURATION and "hash" in data:
             draft.configuration = str(data["hash"])
-        return self._submit(draft, None)
+        return self._submit(draft, written)
 
     def replay(self, after_seq: int) -> Iterator[Record | Control]:
         """See `Journal.replay`. What `report` calls lost is passed over; damage since then raises JournalDamaged."""
@@ -150,6 +152,16 @@ class FileJournal:
             problem = f"the journal ends at seq {upto_seq}, before {after_seq}"
             raise JournalError(f"{problem}; restore it, or open it with the store's position")
         return _replay(segments, after_seq, upto_seq)
+
+    @property
+    def configuration(self) -> str | None:
+        """The hash of the configuration in force at the end, when it was opened; None where it held nothing."""
+        return self.report.configuration
+
+    def configuration_after(self, seq: int) -> str | None:
+        """Give the hash of the configuration in force right behind an append; None where that is not known. Blocks."""
+        behind = [segment for segment in self._log.segments() if segment.base <= seq + 1]
+        return configuration_of(behind[-1], seq) if behind else None
 
     def release(self, upto_seq: int) -> None:
         """See `Journal.release`. Deletes whole closed segments only. Raises JournalError."""
@@ -167,7 +179,7 @@ class FileJournal:
             self._syncer.stop()
         self._writer.stop()
 
-    def _submit(self, draft: Draft, written: Callable[[int], None] | None) -> asyncio.Future[int]:
+    def _submit(self, draft: Draft, written: Callable[[int], None]) -> asyncio.Future[int]:
         pending = Pending(draft, written, asyncio.get_running_loop().create_future())
         if self._closing:
             pending.refuse(JournalError("the journal is closed; nothing is accepted any more"))

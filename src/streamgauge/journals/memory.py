@@ -31,9 +31,14 @@ class MemoryJournal:
         """See `Journal.append`."""
         return self._take(written)
 
-    def append_control(self, kind: str, data: Mapping[str, object]) -> asyncio.Future[int]:  # noqa: ARG002  # as above
+    def append_control(
+        self,
+        kind: str,  # noqa: ARG002  # as above
+        data: Mapping[str, object],  # noqa: ARG002  # as above
+        written: Callable[[int], None] = lambda seq: None,
+    ) -> asyncio.Future[int]:
         """See `Journal.append_control`."""
-        return self._take(None)
+        return self._take(written)
 
     def replay(self, after_seq: int) -> Iterator[Record | Control]:  # noqa: ARG002  # the contract's argument
         """Give nothing: nothing was kept."""
@@ -46,7 +51,7 @@ class MemoryJournal:
         """Refuse later appends."""
         self._closed = True
 
-    def _take(self, written: Callable[[int], None] | None) -> asyncio.Future[int]:
+    def _take(self, written: Callable[[int], None]) -> asyncio.Future[int]:
         pending = Pending(NOTHING, written, asyncio.get_running_loop().create_future())
         if self._closed:
             pending.refuse(JournalError("the journal is closed; nothing is accepted any more"))

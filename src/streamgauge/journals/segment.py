@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamgauge.journals.record import Link
-from streamgauge.journals.scan import Found, Hole, Tail, scan
+from streamgauge.journals.record import CONFIGURATION, Link
+from streamgauge.journals.scan import Found, Hole, Tail, record_at, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,15 @@ class Segment:
                 base=self.base,
                 until=until,
             )
+
+
+def configuration_of(segment: Segment, seq: int) -> str | None:
+    """Give the hash of the configuration in force behind an append of a segment, or before its first; blocks."""
+    with segment.path.open("rb") as stream:
+        start = record_at(stream, 0, segment.first_record_at, segment.segment_id)
+    found = None if start is None else start.header.data.get("configuration")
+    if seq >= segment.base:
+        for item in segment.scan(min(seq, segment.last_seq)):
+            if isinstance(item, Found) and item.header.control == CONFIGURATION:
+                found = item.header.data.get("hash", found)
+    return None if found is None else str(found)

@@ -125,6 +125,10 @@ class Hub:
         self.durations = Distribution()
         self._oldest: float | None = None
 
+    def set_rate(self, rate_hz: float) -> None:
+        """Send this many diffs a second at most from here on."""
+        self._interval_s = 1.0 / rate_hz
+
     @property
     def viewers(self) -> int:
         """How many viewers there are."""

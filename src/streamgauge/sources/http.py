@@ -85,11 +85,15 @@ class HttpSource:
 
     def __init__(self, door: OnceDoor, *, mapping: FieldMapping, limits: HttpLimits) -> None:
         self._door, self._limits = door, limits
-        self.mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
+        self.use(mapping)
         self.doors = door_notes()
         self.bodies = Bodies(limits.bodies_bytes)
         self.durations = Distribution()
         self.answers: dict[int, int] = {}
+
+    def use(self, mapping: FieldMapping) -> None:
+        """Take these as the fields' parts from here on."""
+        self.mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request, and record how it was answered and how long that took."""

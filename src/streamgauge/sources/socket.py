@@ -67,6 +67,10 @@ class SocketSource:
         self.durations = Distribution()
         self.answers: dict[int, int] = {}
 
+    def use(self, mapping: FieldMapping) -> None:
+        """Take these as the fields' parts from here on; who has joined keeps what was said at the join."""
+        self._mapping = mapping
+
     def mapping_of(self, params: msgspec.Raw) -> FieldMapping:
         """Read the fields' parts from a join such as `{"type": "event", "timestamp": "ts"}`; raises DecodeError."""
         try:

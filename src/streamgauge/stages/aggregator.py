@@ -52,6 +52,7 @@ class Aggregator(Consumer):
     """Computes partials and hands them, with the raw rows, to `book`: in one call, after all has been computed.
 
     replayed_to: appends up to this one came back from the journal; their latency would be that of the outage.
+    settings_of: gives what is computed of the events of an epoch, where that is not always the same.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Aggregator(Consumer):
         book: Callable[[Contribution], None],
         now_us: Callable[[], int],
         replayed_to: int = 0,
+        settings_of: Callable[[int], AggregatorSettings] | None = None,
     ) -> None:
         super().__init__(name="aggregate")
+        self._settings_of = settings_of or (lambda epoch: settings)
         self._settings, self._book, self._now_us = settings, book, now_us
         self._replayed_to = replayed_to
         self._waiting: list[EventBatch] = []
@@ -142,7 +145,7 @@ class Aggregator(Consumer):
         self._book(Contribution(epoch=batch.epoch, settled=settled, dead_letters=letters))
 
     def _compute(self, batches: Sequence[EventBatch]) -> Contribution:
-        settings, now_s = self._settings, time.monotonic()
+        settings, now_s = self._settings_of(batches[0].epoch), time.monotonic()
         joined = concatenate(batches)
         partials: dict[str, Partials] = {}
         for metric in settings.metrics:

@@ -221,11 +221,11 @@ class DuckDBAudit:
             raise StoreError(f"reading for verify failed: {exc}") from exc
 
 
-def _ledger(text: str) -> dict[str, dict[str, int]]:
+def _ledger(text: str) -> dict[str, dict[str, int]] | None:
     try:
         return msgspec.json.decode(text, type=dict[str, dict[str, int]])
     except msgspec.DecodeError:
-        return {}
+        return None
 
 
 def _column(values: tuple[Any, ...], kind: type) -> Any:

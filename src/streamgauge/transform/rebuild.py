@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from streamgauge.errors import InternalError
 from streamgauge.event import EventBatch, Lines, concatenate
 from streamgauge.events.decode import EventDecoder
+from streamgauge.events.limits import UNLIMITED
 from streamgauge.transform.module import Failure
 
 PIECE_BYTES: Final = 256 * 1024  # decoded without a pause
@@ -48,6 +50,18 @@ async def rebuild(
                 _renamed(decoded.batch, events, _left(places, {line for line, _ in decoded.refused}))
             )
     return Rebuilt(joined(found) if found else None, failures)
+
+
+async def decoded_again(events: EventBatch, decoder: EventDecoder) -> EventBatch:
+    """Decode the same events for other fields. They were accepted, so the limits of today do not matter."""
+    if events.lines is None:
+        raise InternalError("events without their text cannot be decoded again")
+    lines = [events.lines.line(place) for place in range(len(events))]
+    found = await rebuild(events, range(len(events)), lines, EventDecoder(decoder.properties, UNLIMITED))
+    if found.events is None or found.failures:
+        raise InternalError(f"accepted events cannot be decoded again: {found.failures[:1]}")
+    found.events.accepted = events.accepted
+    return found.events
 
 
 def _cuts(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:

@@ -109,18 +109,16 @@ def _check_follows(before: PositionRow | None, row: PositionRow, findings: Findi
 def _added(before: PositionRow | None, row: PositionRow, findings: Findings) -> list[int]:
     """Give what an epoch added to the ledger, which never falls."""
     place = f"epoch {row.epoch}"
-    lacks_ledger = not row.ledger and row.incarnation != SKIPPED  # nothing was known where nothing was left
-    if lacks_ledger and (row.last_seq > row.previous_seq or (before is not None and before.ledger)):
+    earlier: Mapping[str, Mapping[str, int]] = (before.ledger or {}) if before is not None else {}
+    ledger = row.ledger or {}  # there are no counts where nothing has come yet, perhaps but a control record
+    lacks_ledger = row.ledger is None or (earlier and not ledger)
+    if lacks_ledger and row.incarnation != SKIPPED:  # nothing was known where nothing was left
         findings.differ("ledger", place, "ledger", "counts by source", "nothing that can be read")
-    if before is None:
-        if row.epoch != 1:
-            return [UNKNOWN] * len(COUNTS)
-        earlier: Mapping[str, Mapping[str, int]] = {}
-    else:
-        earlier = before.ledger
+    if before is None and row.epoch != 1:
+        return [UNKNOWN] * len(COUNTS)
     totals = dict.fromkeys(COUNTS, 0)
-    for source in {**earlier, **row.ledger}:
-        old, new = earlier.get(source, {}), row.ledger.get(source, {})
+    for source in {**earlier, **ledger}:
+        old, new = earlier.get(source, {}), ledger.get(source, {})
         for name in COUNTS:
             more = new.get(name, 0) - old.get(name, 0)
             if more < 0:

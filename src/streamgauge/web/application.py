@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -21,8 +21,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from streamgauge.errors import StreamgaugeError
+from streamgauge.reloading import Reloaded
 from streamgauge.sources.http import HttpSource
-from streamgauge.web import api, dead_letters, problem, sources
+from streamgauge.web import api, configuration, dead_letters, problem, sources
 from streamgauge.web.letters import LetterDesk
 from streamgauge.web.openapi import document, documentation_page
 from streamgauge.web.problem import Receive, Scope, Send
@@ -60,6 +61,7 @@ class WebApplication:
         letters: LetterDesk,
         doors: DoorDesk,
         verify: VerifyDesk,
+        reload: Callable[[], Awaitable[Reloaded]],
     ) -> None:
         self._source, self._socket = source, socket
         rest = Starlette(
@@ -68,6 +70,7 @@ class WebApplication:
                 *dead_letters.routes(letters),
                 *sources.routes(doors),
                 *verify_routes(verify),
+                *configuration.routes(reload),
                 Route("/", _page, methods=["GET"]),
                 Route("/docs", _documentation, methods=["GET"]),
                 Route("/openapi.json", _openapi, methods=["GET"]),

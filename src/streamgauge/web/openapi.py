@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from streamgauge.reloading import Reloaded
 from streamgauge.verify import Report
 from streamgauge.version import __version__
+from streamgauge.web.configuration import PATH as RELOAD_PATH
 from streamgauge.web.dead_letters import PATH as LETTERS_PATH
 from streamgauge.web.dead_letters import Discarded, Wanted
 from streamgauge.web.letters import Letter, LetterList, Replayed
@@ -173,6 +175,7 @@ def document() -> bytes:
         Discarded,
         DoorList,
         Report,
+        Reloaded,
     )
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Schema]] = {}
@@ -194,6 +197,7 @@ def _operations() -> list[tuple[str, str, Schema]]:
         (SOURCES_PATH, "get", _get("Every way in for events, and what came by it", "DoorList")),
         *_dead_letters(),
         (VERIFY_PATH, "post", _verify()),
+        (RELOAD_PATH, "post", _reload()),
         ("/healthz", "get", _get("Is the process alive", "Status")),
         ("/readyz", "get", {**_get("Are events accepted now", "Status"), "responses": {**_ok("Status"), "503": _is("Status", "not ready")}}),
         ("/metrics", "get", {"summary": "The server's own metrics, for Prometheus", "responses": {"200": {"description": "text", "content": {"text/plain": {"schema": {"type": "string"}}}}}}),
@@ -330,6 +334,19 @@ def _verify() -> Schema:
         "summary": "Derive all figures again from the raw events, and tell what is stored otherwise",
         "description": "It changes nothing. One runs at a time; after two minutes it tells what it has found by then.",
         "responses": {**_ok("Report"), **_problems((503, "another one is under way; see Retry-After"))},
+    }
+
+
+def _reload() -> Schema:
+    refusals = (
+        (409, "something changed that needs a restart, or there is no file"),
+        (422, "the file, or the module, cannot be used; nothing has changed"),
+        (503, "it cannot be written into the journal now; see Retry-After"),
+    )
+    return {
+        "summary": "Read the configuration file again, and put in force what changed",
+        "description": "Events accepted before it are computed by the old configuration, those after it by the new one.",
+        "responses": {**_ok("Reloaded"), **_problems(*refusals)},
     }
 
 

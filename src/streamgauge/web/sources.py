@@ -71,7 +71,7 @@ class DoorDesk:
     pulse: Pulse
     notes: Mapping[str, DoorNote]
     sources: Callable[[], Sequence[RunningSource]]
-    mapping: FieldMapping
+    mapping: Callable[[], FieldMapping]
     started_ms: int
     now_ms: Callable[[], int]
 
@@ -86,7 +86,8 @@ class DoorDesk:
             *(_noted(name, note) for name, note in self.notes.items()),
             *(self._booked(OTHER, name, health) for name in self._others(running)),
         ]
-        fields = {part: getattr(self.mapping, part) for part in RESERVED}
+        mapping = self.mapping()
+        fields = {part: getattr(mapping, part) for part in RESERVED}
         return DoorList(self.now_ms(), self.started_ms, fields, listed)
 
     def _others(self, running: Iterable[str]) -> list[str]:

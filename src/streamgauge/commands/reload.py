@@ -1,0 +1,46 @@
+"""`streamgauge reload`: has a running server read its configuration again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamgauge.reloading import Reloaded
+
+Reload = Callable[[str | None, str | None, Path | None], Reloaded]
+
+
+def register(cli: typer.Typer, reloaded: Reload, plain_errors: Callable[[Any], Any]) -> None:
+    """Add the command to the command line. reloaded: asks the server that --url, --data and --config name."""
+
+    @cli.command(epilog="Example: streamgauge reload --data ./data")
+    @plain_errors
+    def reload(
+        *,
+        url: Annotated[
+            str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
+        ] = None,
+        data: Annotated[
+            str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
+        ] = None,
+        config_file: Annotated[
+            Path | None,
+            typer.Option("--config", help="The server's configuration, which names its data folder."),
+        ] = None,
+    ) -> None:
+        """Have the running server read its configuration file again. What is wrong with it changes nothing."""
+        tell(reloaded(url, data, config_file))
+
+
+def tell(found: Reloaded) -> None:
+    """Say in words what a reload has changed."""
+    if not found.changed:
+        print("nothing has changed")
+        return
+    where = "" if found.seq is None else f", from journal record {found.seq:,} on"
+    print(f"in force now{where}:")
+    for name in found.changed:
+        print(f"  {name}")
