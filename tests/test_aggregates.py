@@ -251,7 +251,7 @@ def test_count_counts_events_without_a_value_and_nothing_else_does() -> None:
 
 @pytest.mark.parametrize("name", sorted(AGGREGATES))
 def test_an_aggregate_needs_only_the_states_that_it_names(name: str) -> None:
-    states = states_of([name])
+    states = states_of((name,))
     partials = merge([counted([tick(value=2), tick(value=2)])], states, 1)
     assert set(partials.columns) == {
         column for state in states if state in STATES for column in STATES[state].columns

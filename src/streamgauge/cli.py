@@ -66,6 +66,7 @@ DEFAULT_URL = "http://localhost:4000"
 FAILED = 70  # EX_SOFTWARE: a supervisor should start it again
 FAILED_WITHIN_S = 4.5
 START_S = 5.0  # that a start which is to end gets to come to its end
+SWITCH_S = 0.0001  # after which the store's thread hands the interpreter to the loop: requests wait for it several times each
 
 
 def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
@@ -199,9 +200,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     _allow_open_files()
     gc.freeze()  # what is loaded now stays; collections look at less
     gc.set_threshold(50_000, 20, 50)
-    sys.setswitchinterval(
-        0.0005
-    )  # the loop gets the interpreter back from the store's thread ten times as soon
+    sys.setswitchinterval(SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main)

@@ -3,6 +3,7 @@
 Here is only the shape; who holds rows (a batch of events, a list of series) implements it.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
@@ -35,6 +36,16 @@ class Coded(NamedTuple):
 
     codes: NDArray[np.int32]
     values: list[object]
+
+
+def join_coded(columns: Sequence[Coded]) -> Coded:
+    """Join columns whose codes each count into their own list; the values of all are strings."""
+    lookup: dict[object, int] = {}
+    places = [lookup.setdefault(value, len(lookup)) for column in columns for value in column.values]
+    codes = np.concatenate([column.codes for column in columns])
+    first = np.cumsum([0, *(len(column.values) for column in columns[:-1])])
+    first_of_each = np.repeat(first, [len(column.codes) for column in columns])
+    return Coded(np.array(places, np.int32)[codes + first_of_each], list(lookup))
 
 
 class Numbers(NamedTuple):

@@ -35,6 +35,8 @@ class Distribution:
 
     def __init__(self) -> None:
         self._waiting: list[float] = []
+        self._many: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
+        self._many_waiting = 0
         self._total = 0.0
         self._counts = np.zeros(len(BOUNDS_S) + 1, np.int64)
         self._cells: dict[int, int] = {}
@@ -47,19 +49,27 @@ class Distribution:
 
     def observe_many(self, seconds: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
         """Record each of some durations several times."""
+        self._many.append((seconds, counts))
+        self._many_waiting += len(seconds)
+        if len(self._many) >= MOST_WAITING or self._many_waiting >= MOST_WAITING:
+            self._fold()
+
+    def _fold(self) -> None:
+        if self._waiting:
+            seconds, counts = np.unique(np.maximum(np.array(self._waiting), 0.0), return_counts=True)
+            self._many.append((seconds, counts.astype(np.int64)))
+        many, self._waiting, self._many, self._many_waiting = self._many, [], [], 0
+        if not many:
+            return
+        seconds = np.concatenate([one for one, _ in many])
+        counts = np.concatenate([one for _, one in many])
         self._total += float(seconds @ counts)
         np.add.at(self._counts, np.searchsorted(BOUNDS_S, seconds), counts)
         for key, count in zip(keys_of(seconds).tolist(), counts.tolist(), strict=True):
             self._cells[key] = self._cells.get(key, 0) + count
 
-    def _fold(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        seconds, counts = np.unique(np.maximum(np.array(waiting), 0.0), return_counts=True)
-        self.observe_many(seconds, counts.astype(np.int64))
-
     def snapshot(self) -> Snapshot:
         """Give the distribution as it is now."""
-        if self._waiting:
-            self._fold()
+        self._fold()
         cumulative = np.cumsum(self._counts)
         return Snapshot(int(cumulative[-1]), self._total, cumulative[:-1].tolist(), dict(self._cells))

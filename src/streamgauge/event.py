@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge.columns import MISSING, Coded, Numbers
+from streamgauge.columns import MISSING, Coded, Numbers, join_coded
 from streamgauge.errors import OptionError
 
 LINE_BITS = 24  # an append has fewer than 2^24 lines: 128 MiB hold no more events than that
@@ -245,15 +245,10 @@ def concatenate(batches: Sequence[EventBatch]) -> EventBatch:
     """Join batches of one epoch and schema into one, to be counted together; it has no lines of its own."""
     if len(batches) == 1:
         return batches[0]
-    lookup: dict[object, int] = {}
-    codes = []
-    for batch in batches:
-        places = [lookup.setdefault(value, len(lookup)) for value in batch.type.values]
-        codes.append(np.array(places, np.int32)[batch.type.codes])
     first = batches[0]
     return EventBatch(
         origin=first.origin,
-        type=Coded(np.concatenate(codes), list(lookup)),
+        type=join_coded([batch.type for batch in batches]),
         time_us=np.concatenate([batch.time_us for batch in batches]),
         value=Numbers(
             np.concatenate([batch.value.values for batch in batches]),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from streamgauge.aggregate import Aggregate, State
@@ -21,7 +22,8 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = {
 }
 
 
-def states_of(aggregates: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=256)
+def states_of(aggregates: tuple[str, ...]) -> tuple[str, ...]:
     """Give the states that these aggregates need, in a fixed order; quantiles keep the extremes too."""
     needed = {"count"} | {state for name in aggregates for state in AGGREGATES[name].states}
     if HISTOGRAM in needed:

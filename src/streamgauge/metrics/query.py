@@ -86,7 +86,7 @@ def ask(
             )
     wanted = tuple(metric.aggregates if aggregates is None else aggregates)
     for name in wanted:
-        if name not in AGGREGATES or not set(states_of([name])) <= set(metric.states):
+        if name not in AGGREGATES or not set(states_of((name,))) <= set(metric.states):
             raise QueryError(
                 f"aggregates: metric {metric.name} does not keep {name!r}; it has {_list(metric.aggregates)}"
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge.columns import Coded, Numbers
+from streamgauge.columns import Numbers, join_coded
 from streamgauge.commit import RawRows, Texts
 from streamgauge.errors import InternalError
 from streamgauge.event import EventBatch, Lines
@@ -105,16 +105,6 @@ def _join(rows: list[RawRows]) -> RawRows:
     )
 
 
-def join_coded(columns: Sequence[Coded]) -> Coded:
-    """Join columns of strings whose codes each count into their own list."""
-    lookup: dict[object, int] = {}
-    codes = []
-    for column in columns:
-        places = [lookup.setdefault(value, len(lookup)) for value in column.values]
-        codes.append(np.array(places, np.int32)[column.codes])
-    return Coded(np.concatenate(codes), list(lookup))
-
-
 def _join_texts(columns: Sequence[Texts | None], lengths: Sequence[int]) -> Texts | None:
     if all(column is None for column in columns):
         return None
@@ -124,15 +114,14 @@ def _join_texts(columns: Sequence[Texts | None], lengths: Sequence[int]) -> Text
         else column
         for column, n in zip(columns, lengths, strict=True)
     ]
-    ends = np.cumsum([0, *(len(column.data) for column in there)])
-    offsets = [
-        column.offsets[:-1].astype(np.int64) + end for column, end in zip(there, ends[:-1], strict=True)
-    ]
+    first = np.cumsum([0, *(len(column.data) for column in there[:-1])])
+    offsets = np.zeros(sum(lengths) + 1, np.int32)
+    offsets[1:] = np.concatenate([column.offsets[1:] for column in there]) + np.repeat(first, lengths)
     valid = (
         None if all(column.valid is None for column in there) else np.concatenate([_valid(c) for c in there])
     )
     return Texts(
-        offsets=np.concatenate([*offsets, ends[-1:]]).astype(np.int32),
+        offsets=offsets,
         data=b"".join(column.data for column in there),
         valid=valid,
     )
