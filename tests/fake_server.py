@@ -22,10 +22,14 @@ class Refusal:
 
 
 class FakeServer:
-    """Answers every `POST /api/events` with 202, unless the next of `answers` is a refusal; None stands for 202."""
+    """Answers every `POST /api/events` with 202, unless the next of `answers` is a refusal; None stands for 202.
 
-    def __init__(self, *answers: Refusal | None) -> None:
+    fields: which field it says plays which part. connections: those over which events came.
+    """
+
+    def __init__(self, *answers: Refusal | None, fields: dict[str, str] | None = None) -> None:
         self.answers = list(answers)
+        self.fields = fields
         self.bodies: list[bytes] = []
         self.queries: list[dict[str, str]] = []
         self.headers: list[dict[str, str]] = []  # of every request
@@ -59,11 +63,15 @@ class FakeServer:
             protocol_version = "HTTP/1.1"
             wbufsize = 2**16  # one packet for an answer, which is not held back then
 
-            def setup(self) -> None:
-                super().setup()
-                fake.connections += 1
+            has_sent = False
+
+            def do_GET(self) -> None:
+                known = self.path == "/api/sources" and fake.fields is not None
+                self._answer(200 if known else 404, {}, json.dumps({"fields": fake.fields}).encode())
 
             def do_POST(self) -> None:
+                fake.connections += not self.has_sent
+                self.has_sent = True
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 fake.requests += 1
                 fake.headers.append({name.lower(): value for name, value in self.headers.items()})

@@ -102,11 +102,11 @@ async def play(receiver: Receiver, clock: HandClock, *, history: bool) -> None:
         await demo.run(receiver.accept, lambda: clock.now_s, history=history, sleep=clock.sleep)
 
 
-async def test_history_is_the_last_quarter_of_an_hour() -> None:
+async def test_history_is_the_last_half_hour() -> None:
     receiver = Receiver()
     await play(receiver, HandClock([]), history=True)
     times = receiver.times_s()
-    assert min(times) == pytest.approx(NOW_S - 900, abs=1)
+    assert min(times) == pytest.approx(NOW_S - demo.HISTORY_S, abs=1)
     assert max(times) == pytest.approx(NOW_S, abs=1)
 
 
@@ -128,11 +128,11 @@ async def test_events_that_were_refused_are_sent_again_after_the_time_that_was_a
     assert refused.payloads == plain.payloads
 
 
-async def test_after_a_long_pause_of_the_machine_only_the_last_quarter_of_an_hour_is_made_up_for() -> None:
+async def test_after_a_long_pause_of_the_machine_only_the_last_half_hour_is_made_up_for() -> None:
     receiver = Receiver()
     await play(receiver, HandClock([1.0, WEEK_S]), history=False)
     late = [time for time in receiver.times_s() if time > NOW_S + 2]
-    assert min(late) == pytest.approx(NOW_S + WEEK_S - 900, abs=1)
+    assert min(late) == pytest.approx(NOW_S + WEEK_S - demo.HISTORY_S, abs=1)
 
 
 def test_the_same_seed_gives_the_same_events() -> None:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamgauge import Streamgauge, StreamgaugeError, embedded
 from streamgauge.errors import DataFolderInUse, OptionError, QueryError, Saturated, UnknownMetric
@@ -168,6 +170,18 @@ class TestPushing:
         receipt = gauge.push_events([bad, event(1)])
         assert (receipt.accepted, receipt.rejected) == (1, 1)
         assert "expected an object" in receipt.errors[0][1]
+
+    def test_one_that_is_rejected_is_in_the_log_with_its_reason(self, gauge: Streamgauge) -> None:
+        with capture_logs() as told:
+            gauge.push_event({"value": 1})
+            gauge.push_event({"type": "a", "value": "cheap"})
+            assert gauge.ledger()["rejected"] == 2
+        [line] = told
+        assert (line["log_level"], line["events"], line["reason"]) == ("warning", 2, "no `type`")
+
+    def test_numbers_may_be_decimals(self, gauge: Streamgauge) -> None:
+        gauge.push_event({"type": "a", "value": Decimal("1.5")})
+        assert gauge.query("events", aggregates=["sum"])[0]["totals"] == {"sum": 1.5}
 
     def test_times_may_be_datetimes(self, gauge: Streamgauge) -> None:
         at = dt.datetime.fromtimestamp(START_S, dt.UTC)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,6 @@ from hypothesis import strategies as st
 from command_line import run
 from fake_server import FakeServer, Refusal
 from server_process import ServerProcess
-from streamgauge.event import FieldMapping
 from streamgauge.event_files import UnreadableFile
 from streamgauge.remote import Address, RemoteError
 from streamgauge.replay import Clock, Outcome, Pace, ReplayError, describe_range, page_address, replay
@@ -78,11 +79,11 @@ def send(
     fake: FakeServer,
     *names: str,
     hand: HandClock | None = None,
-    mapping: FieldMapping | None = None,
+    fields: dict[str, str] | None = None,
     **pace: Any,
 ) -> Outcome:
     clock = (hand or HandClock()).clock()
-    return replay(names, fake.url, mapping=mapping or FieldMapping(), pace=Pace(**pace), clock=clock)
+    return replay(names, fake.url, fields=fields or {}, pace=Pace(**pace), clock=clock)
 
 
 class TestWithAServer:
@@ -239,16 +240,46 @@ class TestRefusedAtTimes:
             send(fake, write("a.ndjson", *map(event, range(1500))), hand=hand)
         assert 60 <= hand.passed_s < 120
 
-    def test_a_connection_that_breaks_is_not_tried_again_but_told(self, write: Write) -> None:
+    def test_what_was_under_way_when_the_connection_broke_is_sent_again_with_the_same_key(
+        self, write: Write, hand: HandClock
+    ) -> None:
+        name = write("a.ndjson", *map(event, range(1700)))
+        with FakeServer(None, *[Refusal(hang_up=True)] * 3) as fake:
+            outcome = send(fake, name, hand=hand)
+        assert outcome.accepted == 1700
+        keys = [headers["idempotency-key"] for headers in fake.headers]
+        assert keys[1:] == [keys[1]] * 4
+        assert keys[0] != keys[1]
+
+    def test_a_server_that_does_not_come_back_is_given_up_and_what_is_not_known_is_told(
+        self, write: Write, hand: HandClock
+    ) -> None:
         name = write("a.ndjson", *map(event, range(1700)))
         with (
-            FakeServer(None, Refusal(hang_up=True)) as fake,
+            FakeServer(None, *[Refusal(hang_up=True)] * 99) as fake,
             pytest.raises(
                 ReplayError, match=r"whether the last 700 events were accepted is not known; 1,000"
             ),
         ):
-            send(fake, name)
-        assert fake.requests == 2
+            send(fake, name, hand=hand)
+        assert 60 <= hand.passed_s < 70
+
+    def test_a_server_that_is_restarted_meanwhile_has_every_event_once(
+        self, start_server: StartServer, write: Write, tmp_path: Path
+    ) -> None:
+        server = start_server()
+        write("a.ndjson", *map(event, range(200_000)))
+        sending = subprocess.Popen(
+            [sys.executable, "-m", "streamgauge", "replay", "a.ndjson", "--url", server.url],
+            cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while server.get("/api/ledger")["received"] < 5000:
+            assert sending.poll() is None
+        server.kill()
+        again = start_server("--port", str(Address.read(server.url).connect(1.0).port))
+        assert sending.communicate(timeout=60)[0].startswith("200,000 events accepted")
+        again.wait_until_committed()
+        assert again.ask("SELECT count(*), count(DISTINCT event->>'$.id') FROM events") == [[200_000] * 2]
 
     def test_a_connection_that_rested_is_opened_anew(self, write: Write, hand: HandClock) -> None:
         name = write("a.ndjson", event(0), event(1), event(100))
@@ -355,11 +386,28 @@ class TestPace:
 
 class TestOutcome:
     def test_the_fields_are_named_in_the_request(self, write: Write) -> None:
-        mapping = FieldMapping(type="kind", timestamp="at")
+        given = {"type": "kind", "timestamp": "at"}
         with FakeServer() as fake:
-            outcome = send(fake, write("a.ndjson", {"kind": "a", "at": START_MS}), mapping=mapping)
-        assert fake.queries == [{"type": "kind", "timestamp": "at"}]
+            outcome = send(fake, write("a.ndjson", {"kind": "a", "at": START_MS}), fields=given)
+        assert fake.queries == [given]
         assert outcome.first_us == START_MS * 1000
+
+    def test_fields_that_are_not_named_are_those_that_the_server_expects(self, write: Write) -> None:
+        with FakeServer(fields={"type": "event", "timestamp": "ts"}) as fake:
+            outcome = send(fake, write("a.ndjson", {"kind": "a", "ts": START_MS}), fields={"type": "kind"})
+        assert fake.queries == [{"type": "kind"}]
+        assert outcome.first_us == START_MS * 1000
+
+    @pytest.mark.parametrize("field", ["ts", "created_at", "@timestamp"])
+    def test_events_that_seem_to_know_their_time_are_not_counted_as_of_now(
+        self, field: str, write: Write
+    ) -> None:
+        name = write("a.ndjson", {"type": "a", field: "2026-01-01T00:00:00Z"})
+        with FakeServer() as fake:
+            with pytest.raises(ReplayError, match=f"line 1: no `timestamp`.* --timestamp {field}, or"):
+                send(fake, name)
+            assert fake.events == []
+            assert send(fake, name, fields={"timestamp": "timestamp"}).first_us == NOW_US
 
     def test_one_unreadable_time_does_not_cost_the_others_their_range(self, write: Write) -> None:
         name = write("a.ndjson", event(0), event(1, timestamp="yesterday"), event(2, timestamp=[]), event(3))
@@ -391,7 +439,7 @@ class TestOutcome:
         packed = gzip.compress(ndjson(*map(event, range(3000))))
         name, read = write("a.ndjson.gz", text=packed), list[int]()
         with FakeServer() as fake:
-            replay([name], fake.url, mapping=FieldMapping(), progress=read.append)
+            replay([name], fake.url, fields={}, progress=read.append)
         assert sum(read) == len(packed)
 
     def test_a_missing_file_among_others_tells_what_was_accepted(self, write: Write) -> None:

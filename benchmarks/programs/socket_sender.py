@@ -14,7 +14,7 @@ import msgspec
 from benchmarks.data import MILLISECONDS, make_events
 from benchmarks.percentiles import percentiles
 from benchmarks.plans import Sent, SocketPlan
-from benchmarks.programs.frames import CLOSE, FrameReader, client_frame
+from benchmarks.programs.frames import CLOSE, PING, PONG, FrameReader, client_frame
 from benchmarks.programs.talk import hear, run, say
 
 END_OF_HEAD: Final = b"\r\n\r\n"
@@ -84,7 +84,9 @@ class Pusher(asyncio.Protocol):
             return
         for opcode, payload in self._reader.feed(data):
             start = payload.find(OK)
-            if opcode == CLOSE or start < 0:
+            if opcode == PING:
+                self.transport.write(client_frame(payload, PONG))
+            elif opcode == CLOSE or start < 0:
                 self._fail(f"answered {payload[:300]!r}")
             elif not self.joined.done():
                 self.joined.set_result(None)

@@ -41,7 +41,7 @@ from streamgauge.journals.lock import lock_folder
 from streamgauge.opening import verify_folder
 from streamgauge.options import Options
 from streamgauge.reloading import ConfigurationFile, Reloaded
-from streamgauge.remote import INSTANCE_FILE, Remote
+from streamgauge.remote import INSTANCE_FILE, Remote, RemoteError
 from streamgauge.sources.registry import check_sources
 from streamgauge.store import Table
 from streamgauge.stores.registry import open_store
@@ -62,6 +62,7 @@ cli = typer.Typer(
     add_completion=False,
 )
 console = Console()
+Field = str | None
 DEFAULT_URL = "http://localhost:4000"
 FAILED = 70  # EX_SOFTWARE: a supervisor should start it again
 FAILED_WITHIN_S = 4.5
@@ -244,6 +245,7 @@ async def _serve(
     try:
         try:
             await server.stop()
+            _say_what_is_stored(server.engine.ledger.total().pending)
         except (JournalError, StoreError) as exc:
             raise ServerFailed(f"the server could not end in good order: {exc}") from exc
         finally:
@@ -251,6 +253,11 @@ async def _serve(
     finally:
         if made_up is not None:
             await _ended(made_up)
+
+
+def _say_what_is_stored(pending: int) -> None:
+    rest = f"{pending:,} accepted events are in the journal, and are stored at the next start"
+    print(f"stopped; {rest if pending else 'every accepted event is stored'}", flush=True)
 
 
 async def _start(server: App, stopping: asyncio.Event) -> Running | None:
@@ -341,11 +348,11 @@ def replay(
     ],
     *,
     url: Url = DEFAULT_URL,
-    type: Annotated[str, typer.Option(help="The field that says what happened.")] = "type",  # noqa: A002
-    timestamp: Annotated[str, typer.Option(help="The field that says when.")] = "timestamp",
-    value: Annotated[str, typer.Option(help="The field with the number to measure.")] = "value",
-    user_id: Annotated[str, typer.Option(help="The field that says who.")] = "user_id",
-    event_id: Annotated[str, typer.Option(help="The field with the event's id.")] = "event_id",
+    type: Annotated[Field, typer.Option(help="The field that says what happened.")] = None,  # noqa: A002
+    timestamp: Annotated[Field, typer.Option(help="The field that says when.")] = None,
+    value: Annotated[Field, typer.Option(help="The field with the number to measure.")] = None,
+    user_id: Annotated[Field, typer.Option(help="The field that says who.")] = None,
+    event_id: Annotated[Field, typer.Option(help="The field with the event's id.")] = None,
     format: Annotated[  # noqa: A002
         str, typer.Option(help=f"How the files are written: {', '.join(FORMATS)}.", metavar="<format>")
     ] = "auto",
@@ -361,8 +368,8 @@ def replay(
         bool, typer.Option("--shift-to-now", help="Move times so that the last event is now.")
     ] = False,
 ) -> None:
-    """Send files of events to a server."""
-    mapping = FieldMapping(type=type, timestamp=timestamp, value=value, user_id=user_id, event_id=event_id)
+    """Send files of events to a server. Fields that are not named are those that the server expects."""
+    given = {"type": type, "timestamp": timestamp, "value": value, "user_id": user_id, "event_id": event_id}
     pace = replaying.Pace(speed=speed, shift_to_now=shift_to_now)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     errors = Console(stderr=True)
@@ -371,7 +378,7 @@ def replay(
         outcome = replaying.replay(
             files,
             url,
-            mapping=mapping,
+            fields={part: name for part, name in given.items() if name is not None},
             form=format_of(format),
             pace=pace,
             progress=lambda read: progress.update(task, advance=read),
@@ -422,11 +429,18 @@ def _query_folder(sql: str, options: Options) -> Table:
         if owner is not None:
             return owner.query(sql)
         if not (data / INSTANCE_FILE).exists():
-            raise StreamgaugeError(
-                f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
-            )
+            raise _no_data(options.data)
         with lock_folder(data):
             return _query_store(sql, options)
+
+
+def _no_data(data: str) -> StreamgaugeError:
+    """Say that a folder holds nothing, and where there is a server that could be asked instead."""
+    fix = "name the folder with --data, or a server with --url"
+    with suppress(RemoteError):
+        Remote(DEFAULT_URL).call("GET", "/healthz", dict[str, Any], timeout_s=1.0)
+        fix = f"a server answers at {DEFAULT_URL}: add --url {DEFAULT_URL}, or name a folder with --data"
+    return StreamgaugeError(f"{data}: there is no data here; {fix}")
 
 
 @contextmanager
@@ -440,9 +454,7 @@ def _letters(url: str | None, data: str | None, config_file: Path | None) -> Ite
             yield RemoteLetters(remote)
             return
         if not (folder / INSTANCE_FILE).exists():
-            raise StreamgaugeError(
-                f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
-            )
+            raise _no_data(options.data)
         with lock_folder(folder):
             store = open_store(options.store_url(), memory_limit_bytes=options.store.memory_limit)
             try:
@@ -463,9 +475,7 @@ def _verified(url: str | None, data: str | None, config_file: Path | None) -> Re
         if remote is not None:
             return remote.call("POST", VERIFY_PATH, Report, {}, timeout_s=2 * WITHIN_S)
         if not (folder / INSTANCE_FILE).exists():
-            raise StreamgaugeError(
-                f"{options.data}: there is no data here; name the folder with --data, or a server with --url"
-            )
+            raise _no_data(options.data)
         with lock_folder(folder):
             return verify_folder(options)
 

@@ -16,7 +16,7 @@ Event = dict[str, Any]
 
 NAME: Final = "shop"
 EVENTS_A_SECOND: Final = 60.0
-HISTORY_S: Final = 900
+HISTORY_S: Final = 1860  # a quarter of an hour, and the one before it to compare with
 TICK_S: Final = 0.1
 PAGES: Final = ("/", "/products", "/products/lamp", "/products/chair", "/cart", "/checkout", "/about")
 COUNTRIES: Final = ("DE", "BR", "US", "GB", "FR", "JP")
@@ -68,10 +68,10 @@ async def run(
     history: bool,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Send events for ever; with `history`, first those of the last quarter of an hour.
+    """Send events for ever; with `history`, first those of the last half hour.
 
     Where `accept` raises Saturated the same events are sent again later. After a longer pause of the machine at most
-    the last quarter of an hour is made up for.
+    the last half hour is made up for.
     """
     shop, encoder = Shop(), msgspec.json.Encoder()
     at = now_s() - (HISTORY_S if history else 0)

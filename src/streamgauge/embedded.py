@@ -6,11 +6,14 @@ import asyncio
 import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+
+import structlog
 
 from streamgauge import config, logs
 from streamgauge.app import App
@@ -24,6 +27,8 @@ from streamgauge.web.api import metric_body
 from streamgauge.web.bridge import Bridge, Inside
 from streamgauge.web.service import Answer
 
+log = structlog.get_logger()
+
 SOURCE: Final = "python"
 MOST_WAITING: Final = 8192  # events that are pushed one by one before they are handed over together
 HAND_OVER_S: Final = 0.005
@@ -31,6 +36,7 @@ FULL: Final = (
     -1
 )  # room for none until a hand-over has come to its end; 0 says that something else is the matter
 PATIENCE_S: Final = 30.0  # how long a push waits for room
+TELL_EVERY_S: Final = 1.0
 
 Event = Mapping[str, Any]
 T = TypeVar("T")
@@ -75,6 +81,7 @@ class Streamgauge:
         self._turn: asyncio.Lock
         self._problem: Exception | None = None
         self._why_not = ""
+        self._untold, self._told_at = 0, -math.inf
 
     def __enter__(self) -> Self:
         self.start()
@@ -117,8 +124,8 @@ class Streamgauge:
         """Count one event. It is read some milliseconds later, or by the next `query`: do not change it after this.
 
         Waits while there is no room, at most half a minute. Raises what keeps events from being accepted, and then
-        has not taken this one. An event that is not valid is counted as rejected, in `ledger()`; to be told of each,
-        use `push_events`.
+        has not taken this one. An event that is not valid is counted as rejected, in `ledger()`, and a line of the log
+        says why, one a second at most; to be told of each, use `push_events`.
         """
         if len(self._pushed) >= self._room:
             self._make_room()
@@ -311,13 +318,21 @@ class Streamgauge:
             waiting = self._pushed[:count]
             del self._pushed[:count]
             try:
-                await self._accept(waiting)
+                self._tell_rejected(await self._accept(waiting))
             except BaseException:
                 self._pushed[:0] = waiting
                 raise
             finally:
                 self._open_room(MOST_WAITING)
             return await self._accept(more)
+
+    def _tell_rejected(self, receipt: Receipt) -> None:
+        """Log what whoever pushed it does not wait to hear: the first reason, and how many there were."""
+        self._untold += receipt.rejected
+        now_s = time.monotonic()
+        if receipt.rejected and now_s - self._told_at >= TELL_EVERY_S:
+            log.warning("pushed events are rejected", events=self._untold, reason=receipt.errors[0][1])
+            self._untold, self._told_at = 0, now_s
 
     async def _accept(self, events: Sequence[Event]) -> Receipt:
         if not events or self._open is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import msgspec
 
@@ -17,7 +18,7 @@ from streamgauge.event import RESERVED, FieldMapping
 from streamgauge.event_files import STANDARD_INPUT, Format, Line, UnreadableFile, lines_of
 from streamgauge.events.clock import parse_column, parse_timestamp
 from streamgauge.events.limits import LIKELY_TYPE_FIELDS
-from streamgauge.remote import Address, RemoteError, detail_of, unreachable
+from streamgauge.remote import Address, Remote, RemoteError, detail_of, unreachable
 
 LINES_A_REQUEST: Final = 1000
 BYTES_A_REQUEST: Final = 1024 * 1024
@@ -31,10 +32,19 @@ HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/x-ndjson", "St
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ACCEPTED, NOT_JSON, UNPROCESSABLE = 202, 400, 422
 NO_ROOM: Final = (429, 503)
+RETRY_S: Final = 1.0
+LIKELY_SINCE_US: Final = 946_684_800_000_000  # the year 2000; what is before is more likely another number
+LIKELY_TIME_FIELDS: Final = (
+    "ts", "time", "@timestamp", "datetime", "date", "created_at", "createdAt", "event_time", "eventTime", "occurred_at", "at",
+)  # fmt: skip
 
 
 class ReplayError(StreamgaugeError):
     """A file could not be sent."""
+
+
+class _Broken(ReplayError):
+    """The connection broke while a request was under way; nobody knows what became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +124,10 @@ class _Refused(msgspec.Struct):
     error: str
 
 
+class _Doors(msgspec.Struct):
+    fields: dict[str, str] = {}
+
+
 class _Receipt(msgspec.Struct):
     accepted: int
     rejected: int = 0
@@ -125,7 +139,7 @@ def replay(
     names: Sequence[str],
     url: str,
     *,
-    mapping: FieldMapping,
+    fields: Mapping[str, str],
     form: Format = "auto",
     pace: Pace | None = None,
     clock: Clock | None = None,
@@ -133,21 +147,25 @@ def replay(
 ) -> Outcome:
     """Send files, one behind the other. form: how they are written; "auto" tells it of each.
 
-    progress: told of the bytes read of the files, as they are on the disk.
+    fields: which field plays which part, where that is not what the server says. A request whose answer was lost is sent
+    again, and counts once. progress: told of the bytes read of the files, as they are on the disk.
     Raises ReplayError or UnreadableFile, which say what was accepted before, and RemoteError for a bad address.
     """
     pace, clock = pace or Pace(), clock or Clock()
     address, outcome = Address.read(url), Outcome()
+    mapping = FieldMapping(**{**_fields_at(url), **fields})
     times = _Times(mapping)
     shift_us = _shift(names, mapping, form, times, clock) if pace.shift_to_now else 0
     schedule = _Schedule(pace.speed, clock)
-    sender = _Sender(address, mapping, clock)
+    sender = _Sender(address, fields, clock)
     try:
         for name in names:
             lines = lines_of(name, form=form, fields=mapping, skipped=outcome.skip, read=progress)
             for body in times.bodies(name, lines):
+                if "timestamp" not in fields and not outcome.sent:
+                    _check_times(body, mapping)
                 for part in schedule.parts(body):
-                    _send(sender, _moved(part, mapping, shift_us), outcome, clock)
+                    _send(sender, _moved(part, mapping, shift_us), mapping, outcome, clock)
     except (ReplayError, UnreadableFile) as exc:
         if outcome.accepted:
             raise ReplayError(f"{exc}; {outcome.accepted:,} events had been accepted before") from exc
@@ -157,7 +175,43 @@ def replay(
     return outcome
 
 
-def _send(sender: _Sender, body: _Body, outcome: Outcome, clock: Clock) -> None:
+def _fields_at(url: str) -> dict[str, str]:
+    """Ask a server which field plays which part; nothing where it does not say, and then it says why when it is sent to."""
+    try:
+        return Remote(url).call("GET", "/api/sources", _Doors).fields
+    except RemoteError:
+        return {}
+
+
+def _check_times(body: _Body, mapping: FieldMapping) -> None:
+    """Refuse events that would all be counted at this moment, though they look as if they knew their time."""
+    if any(at is not None for at in body.at_us) or body.unread:
+        return
+    likely = _time_field(body.rows[0].text)
+    if likely is not None:
+        raise ReplayError(
+            f"{body.place(0)}: no `{mapping.timestamp}`, so the events would be counted as of now; `{likely}` looks like "
+            f"their time: say --timestamp {likely}, or --timestamp {mapping.timestamp} to send them as of now"
+        )
+
+
+def _time_field(line: bytes) -> str | None:
+    """Give the field of an event that looks like its time."""
+    try:
+        event = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return next((name for name in LIKELY_TIME_FIELDS if _is_time(event.get(name))), None)
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return value is not None and parse_timestamp(value) >= LIKELY_SINCE_US
+    except ValueError:
+        return False
+
+
+def _send(sender: _Sender, body: _Body, mapping: FieldMapping, outcome: Outcome, clock: Clock) -> None:
     receipt = sender.send(b"".join(body.lines))
     refused = {problem.index for problem in receipt.errors}
     for problem in receipt.errors:
@@ -167,7 +221,7 @@ def _send(sender: _Sender, body: _Body, outcome: Outcome, clock: Clock) -> None:
     outcome.rejected += receipt.rejected
     outcome.duplicates += receipt.duplicates
     if not outcome.accepted and not outcome.duplicates and receipt.rejected:
-        raise ReplayError(_nothing_accepted(outcome, sender.mapping, body.rows[0].text))
+        raise ReplayError(_nothing_accepted(outcome, mapping, body.rows[0].text))
     if receipt.accepted:
         for place, at_us in enumerate(body.at_us):
             if place not in refused and place not in body.unread:
@@ -291,20 +345,27 @@ class _Schedule:
 
 
 class _Sender:
-    """Sends bodies over one connection; waits and tries again while the server has no room."""
+    """Sends bodies over one connection; waits and tries again while the server has no room, or has gone."""
 
-    def __init__(self, address: Address, mapping: FieldMapping, clock: Clock) -> None:
-        self.mapping = mapping
+    def __init__(self, address: Address, fields: Mapping[str, str], clock: Clock) -> None:
         self._address, self._clock = address, clock
+        self._run, self._sent, self._answered = uuid4().hex, 0, 0
         self._connection = address.connect(TIMEOUT_S)
         self._used_at = clock.monotonic()
-        fields = msgspec.to_builtins(mapping)
         self._path = f"{address.path}/api/events" + (f"?{urlencode(fields)}" if fields else "")
 
     def send(self, body: bytes) -> _Receipt:
         deadline = self._clock.monotonic() + PATIENCE_S
+        self._sent += 1
         while True:
-            status, headers, text = self._post(body)
+            try:
+                status, headers, text = self._post(body)
+            except _Broken:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                self._connection.close()
+                self._clock.sleep(RETRY_S)
+                continue
             if status not in NO_ROOM or self._clock.monotonic() >= deadline:
                 break
             self._clock.sleep(_wait_of(headers.get("retry-after", "")))
@@ -324,17 +385,20 @@ class _Sender:
             if self._connection.sock is None:
                 self._connection.connect()
         except (OSError, http.client.HTTPException) as exc:
-            raise ReplayError(unreachable(self._address, exc)) from exc
+            problem = unreachable(self._address, exc)
+            raise (ReplayError if self._answered == 0 else _Broken)(problem) from exc
         try:
-            self._connection.request("POST", self._path, body, HEADERS)
+            headers = {**HEADERS, "Idempotency-Key": f"replay-{self._run}-{self._sent}"}
+            self._connection.request("POST", self._path, body, headers)
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as exc:
             events = body.count(b"\n")
-            raise ReplayError(
+            raise _Broken(
                 f"{self._address.url}: the connection broke: {exc}; whether the last {events:,} events were accepted is not known"
             ) from exc
         self._used_at = self._clock.monotonic()
+        self._answered += 1
         return response.status, {name.lower(): value for name, value in response.getheaders()}, text
 
     def close(self) -> None:
@@ -360,7 +424,10 @@ def _fields_of(line: bytes, mapping: FieldMapping) -> str:
         return ""
     names = ", ".join(f"`{name}`" for name in list(event)[:20])
     likely = next((name for name in LIKELY_TYPE_FIELDS if isinstance(event.get(name), str)), None)
-    hint = f"Try --type {likely}. " if likely and not event.get(mapping.type) else ""
+    hints = [f"--type {likely}"] if likely and not event.get(mapping.type) else []
+    when = _time_field(line)
+    hints += [f"--timestamp {when}"] if hints and when and mapping.timestamp not in event else []
+    hint = f"Try {' '.join(hints)}. " if hints else ""
     return f"The first event has the fields {names or '(none)'}. {hint}"
 
 

@@ -11,7 +11,6 @@ import pytest
 from mqtt_broker import Broker
 from streamgauge import replay
 from streamgauge.client import AsyncClient
-from streamgauge.event import FieldMapping
 from streamgauge.sources.rate import EventRate
 from streamgauge.sources.topics import TopicTemplate, example_of
 from web_tools import Served, serving, until
@@ -66,7 +65,7 @@ async def test_files_and_programs_are_shown_at_their_doors_and_plain_http_at_nei
     file.write_text('{"type": "a"}\n{"type": "a", "value": "x"}\nno JSON\n')
     async with serving() as served:
         url = f"http://127.0.0.1:{served.port}"
-        await asyncio.to_thread(replay.replay, [str(file)], url, mapping=FieldMapping())
+        await asyncio.to_thread(replay.replay, [str(file)], url, fields={})
         async with AsyncClient(url) as client:
             await client.push_event({"type": "b"})
         await served.send({"type": "c"})

@@ -61,7 +61,7 @@ class ClientBase:
                 "on_error", f"cannot be called: {on_error!r}", "give a function of one argument"
             )
         self._on_error = on_error
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode
         self._couriers: dict[
             int, Courier
         ] = {}  # by process: one at most, and while a fork is noticed the parent's

@@ -177,3 +177,11 @@ export function peakOf(column) {
 export function ledgerWord(field) {
   return field.replaceAll("_", "-");
 }
+
+/** What was in the same length of time before the range; null unless there was data all that time.
+ * @param {import("./types.js").State | null} state */
+export function comparable(state) {
+  if (!state?.previous || state.extent === null) return null;
+  const { from, to, step_ms: step } = state.range;
+  return state.extent.from <= from - (to - from) + step ? state.previous : null;
+}

@@ -179,7 +179,7 @@ def _in_range(numbers: list[float]) -> bool:
 
 def write_lines(events: Sequence[Event]) -> tuple[bytes, dict[int, str]]:
     """Write events as lines of JSON; and say, by their positions, which of them cannot be written and why."""
-    encoder = msgspec.json.Encoder()
+    encoder = msgspec.json.Encoder(decimal_format="number")
     try:
         return encoder.encode_lines(events), {}
     except UNWRITABLE:

@@ -1,6 +1,6 @@
 // @ts-check
 /** The six numbers on top: how fast, how large, how many, and what went wrong. */
-import { failedShare, latestOf, peakOf, perSecond, runningSum, unaccounted } from "../derive.js";
+import { comparable, failedShare, latestOf, peakOf, perSecond, runningSum, unaccounted } from "../derive.js";
 import { compact, delta, exact, percent, rate, steady } from "../format.js";
 import { html } from "../html.js";
 import { Hint } from "./hint.js";
@@ -27,10 +27,11 @@ export function Tiles({ store }) {
  * @property {string} [before]  what it was then
  * @property {import("../types.js").Column} [spark]
  * @property {{good: boolean, words: string}} [verdict]  instead of a sparkline
+ * @property {boolean} [isBad]  the value is nothing to be glad of
  */
 
 /** @param {TileProps & {store: import("../state.js").Store}} props */
-function Tile({ store, label, hint, value, full, note, change, before, spark, verdict }) {
+function Tile({ store, label, hint, value, full, note, change, before, spark, verdict, isBad = false }) {
   return html`
     <div class="tile">
       <div class="tile-head">
@@ -39,7 +40,7 @@ function Tile({ store, label, hint, value, full, note, change, before, spark, ve
           ? change && html`<span class="delta" title="Against the same length of time before: ${before}">${change}</span>`
           : html`<${Age} store=${store} />`}
       </div>
-      <div class="tile-row"><b class="tile-value" title=${full}>${value}</b><span class="tile-note">${note}</span></div>
+      <div class="tile-row"><b class="tile-value ${isBad ? "is-bad" : ""}" title=${full}>${value}</b><span class="tile-note">${note}</span></div>
       ${verdict === undefined
         ? html`<${Sparkline} values=${spark ?? []} />`
         : html`<p class="tile-verdict ${verdict.good ? "is-good" : "is-bad"}">${verdict.words}</p>`}
@@ -66,14 +67,17 @@ function rateTile(state) {
   const mean = state === null ? null : meanRate(state);
   // what is received is not told by type, so under a filter the newest bucket speaks
   const now = state?.filter === undefined ? state?.rate : latestOf(perS);
+  const isLive = state === null || state.range.live;
+  const shown = isLive ? now : mean;
+  const previous = comparable(state);
   return {
     label: "Events/s",
-    hint: "Events received per second, right now; beside it the busiest moment of the range. The change compares the mean of the range with the same length of time before.",
-    value: steady(now),
-    full: `${exact(now)} events per second`,
+    hint: `Events per second: ${isLive ? "received right now" : "the mean of the range"}; beside it the busiest moment of the range. The change compares the mean of the range with the same length of time before.`,
+    value: steady(shown),
+    full: `${exact(shown)} events per second`,
     note: peak === null ? "" : `peak ${rate(peak)}`,
-    change: delta(mean, state?.previous?.rate),
-    before: `mean ${rate(state?.previous?.rate)}, now ${rate(mean)}`,
+    change: delta(mean, previous?.rate),
+    before: `mean ${rate(previous?.rate)}, now ${rate(mean)}`,
     spark: perS,
   };
 }
@@ -88,24 +92,25 @@ function meanRate({ range, as_of: asOf, totals }) {
  * @param {string} hint @returns {TileProps} */
 function valueTile(state, key, label, hint) {
   const total = state?.totals.events[key];
-  const before = state?.previous?.events[key];
+  const previous = comparable(state);
+  const before = previous?.events[key];
   const spark = state?.series[key] ?? [];
   const newest = latestOf(spark);
   const note = newest === null ? "" : `now ${compact(newest)}`;
-  const fresh = state?.previous?.events.count === 0 && total !== null && total !== undefined;
+  const fresh = previous?.events.count === 0 && total !== null && total !== undefined;
   return { label, hint, note, spark, value: compact(total), full: exact(total), change: fresh ? "new" : delta(total, before), before: exact(before) };
 }
 
 /** @param {import("../types.js").State | null} state @returns {TileProps} */
 function countTile(state) {
   const totals = state?.totals.events;
-  const before = state?.previous?.events.count;
+  const before = comparable(state)?.events.count;
   return {
     label: "Events",
     hint: "Events in the range; beside it the mean of the field value, where events have one.",
     value: compact(totals?.count),
     full: `${exact(totals?.count)} in the range, ${exact(state?.total_events)} ever`,
-    note: totals?.avg === null || totals?.avg === undefined ? "" : `avg ${compact(totals.avg)}`,
+    note: totals?.avg === null || totals?.avg === undefined ? "" : `avg value ${compact(totals.avg)}`,
     change: delta(totals?.count, before),
     before: exact(before),
     spark: totals?.count ? runningSum(state?.series.count ?? []) : [],
@@ -122,7 +127,8 @@ function errorTile(state) {
     hint: "The share of all events ever received that were rejected or could not be processed. Below it: whether the ledger accounts for every event.",
     value: percent(ledger === undefined ? null : failedShare(ledger)),
     full: `${exact(failed)} of ${exact(ledger?.received)}`,
+    isBad: (failed ?? 0) > 0,
     note: failed === null ? "" : `${compact(failed)} of ${compact(ledger?.received)}`,
-    verdict: missing === 0 ? { good: true, words: "✓ nothing lost" } : { good: false, words: `▲ ${exact(Math.abs(missing))} ${missing > 0 ? "not accounted for" : "counted twice"}` },
+    verdict: missing === 0 ? { good: true, words: failed ? "✓ all accounted for" : "✓ nothing lost" } : { good: false, words: `▲ ${exact(Math.abs(missing))} ${missing > 0 ? "not accounted for" : "counted twice"}` },
   };
 }
