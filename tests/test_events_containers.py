@@ -138,7 +138,9 @@ async def test_one_event_a_line_is_refused_with_how_to_send_it(between: str, eve
         await lines_of_json(body)
 
 
-@pytest.mark.parametrize("body", ['{"type":"a"', '{"type":"a"} {"type":"b"}', '{"a":[\n{"b":1},\n{"c":2', '{"a":x\n}'])
+@pytest.mark.parametrize(
+    "body", ['{"type":"a"', '{"type":"a"} {"type":"b"}', '{"a":[\n{"b":1},\n{"c":2', '{"a":x\n}']
+)
 async def test_whoever_sends_something_else_is_not_told_of_lines(body: str) -> None:
     with pytest.raises(DecodeError, match="not JSON") as caught:
         await lines_of_json(body.encode())

@@ -37,7 +37,9 @@ def documentation_page() -> tuple[str, str]:
 
 
 def _section(path: str, method: str, operation: Schema) -> str:
-    parameters = {p["name"]: p.get("description", "") for p in operation.get("parameters", ()) if p["in"] != "path"}
+    parameters = {
+        p["name"]: p.get("description", "") for p in operation.get("parameters", ()) if p["in"] != "path"
+    }
     answers = {code: answer["description"] for code, answer in operation["responses"].items()}
     about = f"{operation['summary']}. {operation.get('description', '')}"
     bodies = operation.get("requestBody", {}).get("content", {})
@@ -67,7 +69,9 @@ def _resolved(schema: Schema) -> Schema:
 
 
 def _shown(example: Any) -> str:
-    return escape(example if isinstance(example, str) else json.dumps(example, ensure_ascii=False), quote=False)
+    return escape(
+        example if isinstance(example, str) else json.dumps(example, ensure_ascii=False), quote=False
+    )
 
 
 def _table(rows: dict[str, str]) -> str:

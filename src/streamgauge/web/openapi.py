@@ -98,7 +98,8 @@ class SqlBody(msgspec.Struct):
 
     sql: Annotated[str, Meta(description="one SELECT over the views `events` and `rollups`")]
     params: Annotated[
-        list[str | int | float | bool | None], Meta(description="what `?`, or `$1` and so on, stand for in it")
+        list[str | int | float | bool | None],
+        Meta(description="what `?`, or `$1` and so on, stand for in it"),
     ] = []
 
 
