@@ -119,7 +119,7 @@ def test_every_column_of_the_views_is_in_the_tables() -> None:
     )
     store = DuckDBStore.open(None)
     for view, table in tables.items():
-        shown = {}
+        shown: dict[str, str] = {}
         for row in table.splitlines():
             names, kinds = row.split("|")[1:3]
             columns, types = CODE.findall(names), kinds.strip().split(", ")
