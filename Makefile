@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 PATIENT := -o faulthandler_timeout=0 # one test may take an hour
 CLIENT := tests/node/node_modules/.package-lock.json
 
-.PHONY: help setup run test soak mutations check bench docs screenshots clean
+.PHONY: help install setup run test soak mutations check bench docs screenshots clean
 
 help:
 	@echo "make run     start a server on port 4000 with a demo stream"
+	@echo "make install  make .venv with the program and nothing else; then: . .venv/bin/activate"
 	@echo "make test    run all tests (sets up what they need)"
 	@echo "make soak    break it for hours: the fault tests with many trials"
 	@echo "make mutations  break the code in one place at a time and see that a test notices each"
@@ -42,6 +43,9 @@ $(CLIENT): tests/node/package.json tests/node/package-lock.json
 	@echo "installing the Phoenix client that tests run ..."
 	@npm ci --prefix tests/node --silent
 	@touch $@
+
+install: $(VENV)/.installed
+	@echo "now: . $(BIN)/activate"
 
 run: $(VENV)/.installed
 	@exec $(BIN)/streamgauge demo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,8 @@ import pytest
 import pytest_asyncio
 from starlette.routing import Route
 
-from streamgauge.web import api
+from streamgauge.event import RESERVED
+from streamgauge.web import api, dead_letters
 from web_tools import LONG, Served, problem, serving
 
 T0 = 1_700_000_040  # a whole minute, in seconds
@@ -503,6 +505,32 @@ async def test_the_documentation_opens_as_a_page_without_scripts(server: Served)
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "POST /api/events" in answer.text
     assert "<script" not in answer.text
+    assert "`" not in answer.text, "what is code is shown as code"
+
+
+async def test_the_documentation_shows_what_every_body_may_have(server: Served) -> None:
+    page = (await server.http.get("/docs")).text
+    for fields in (api.SqlQuestion, dead_letters.Wanted):
+        for name in fields.__struct_fields__:
+            assert f"<td><code>{name}</code>" in page
+    assert all(f"<td><code>{name}</code>" in page for name in RESERVED)
+
+
+async def test_the_examples_of_bodies_are_taken_as_they_stand() -> None:
+    async with serving() as server:
+        paths = (await server.get("/openapi.json"))["paths"]
+        bodies = {
+            (path, method, kind): content["example"]
+            for path, item in paths.items()
+            for method, operation in item.items()
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+        }
+        assert {path for path, _, _ in bodies} >= {"/api/events", "/api/query", "/api/dead-letters/replay"}
+        for (path, method, kind), example in bodies.items():
+            text = example if isinstance(example, str) else json.dumps(example)
+            answer = await server.http.request(method, path, content=text, headers={"Content-Type": kind})
+            assert answer.is_success, (path, kind, answer.text)
+        assert (await server.get("/api/ledger"))["rejected"] == 0
 
 
 @pytest.mark.asyncio(loop_scope="module")

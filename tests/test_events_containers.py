@@ -129,6 +129,24 @@ async def test_a_missing_element_is_noticed_wherever_a_piece_ends(fault: str) ->
             await lines_of_json((head + fault + " " * 20 + ",1" + " " * PIECE + ",]").encode())
 
 
+@pytest.mark.parametrize("between", ["\n", "\r\n", " \n\n  "])
+@pytest.mark.parametrize("events", [2, 40_000])
+async def test_one_event_a_line_is_refused_with_how_to_send_it(between: str, events: int) -> None:
+    body = between.join([f'{{"type":"{BIG[:30]}"}}'] * events).encode()
+    assert (len(body) > LONGEST_EVENT) == (events > 2)
+    with pytest.raises(DecodeError, match=r"not JSON: .*; one event a line\? send .* application/x-ndjson$"):
+        await lines_of_json(body)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"type":"a"', '{"type":"a"} {"type":"b"}', '{"a":[\n{"b":1},\n{"c":2', '{"a":x\n}']
+)
+async def test_whoever_sends_something_else_is_not_told_of_lines(body: str) -> None:
+    with pytest.raises(DecodeError, match="not JSON") as caught:
+        await lines_of_json(body.encode())
+    assert "ndjson" not in str(caught.value)
+
+
 @pytest.mark.parametrize("body", [b"", b"  \n", b"\t" * 100])
 async def test_an_empty_body_is_refused(body: bytes) -> None:
     with pytest.raises(DecodeError, match="empty") as caught:

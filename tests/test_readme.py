@@ -20,18 +20,26 @@ from server_process import ServerProcess
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+TRANSLATED = (ROOT / "README.pt-BR.md").read_text()
 ADDRESS = "localhost:4000"
-PROGRAM = ".venv/bin/streamgauge"
+ACTIVATE = ". .venv/bin/activate"
+SERVE = "streamgauge serve"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(language: str) -> list[str]:
-    return [text for found, text in FENCE.findall(README) if found == language]
+def blocks(language: str, page: str = README) -> list[str]:
+    return [text for found, text in FENCE.findall(page) if found == language]
 
 
-LINES = [line.strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
+def lines(page: str) -> list[str]:
+    """The lines of the shell blocks, without their comments."""
+    found = [line.split("    #")[0].strip() for block in blocks("sh", page) for line in block.splitlines()]
+    return [line for line in found if line]
+
+
+LINES = lines(README)
 MAKE = [line for line in LINES if line.startswith("make ")]
-COMMANDS = [line for line in LINES if line not in MAKE]
+COMMANDS = [line for line in LINES if line not in (*MAKE, ACTIVATE, SERVE)]
 LINKS = set(re.findall(r"\]\(([^)#]+)\)", README))
 
 
@@ -42,17 +50,17 @@ class Readme(NamedTuple):
     server: ServerProcess
 
     def line(self, line: str) -> str:
-        """The line as it has to be here: another address, and the program where it is installed."""
-        found = line.replace(PROGRAM, str(Path(sys.executable).parent / "streamgauge"))
-        if " replay " in found:
-            found += f" --url {self.server.url}"
-        return found.replace(ADDRESS, self.server.url.removeprefix("http://"))
+        """The line as it has to be here, at another address."""
+        if " replay " in line:
+            line += f" --url {self.server.url}"
+        return line.replace(ADDRESS, self.server.url.removeprefix("http://"))
 
     def run(self, line: str) -> str:
         """What it prints."""
         done = subprocess.run(
             ["sh", "-c", self.line(line)],
             cwd=self.folder,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             check=False,
@@ -76,7 +84,8 @@ def readme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readme]:
     (folder / "events.ndjson").write_text("".join(json.dumps(event) + "\n" for event in events))
     rows = "".join(f"order,{round(now * 1000) - i},{i}.5,{i % 2}\n" for i in range(40))
     (folder / "orders.csv.gz").write_bytes(gzip.compress(f"kind,created_at,amount,shop\n{rows}".encode()))
-    server = ServerProcess(folder / "data")
+    [configuration] = blocks("toml")
+    server = ServerProcess(folder / "data", configuration=configuration)
     yield Readme(folder, server)
     server.kill()
 
@@ -84,6 +93,21 @@ def readme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readme]:
 def test_every_line_of_the_shell_blocks_is_covered_here() -> None:
     covered = ("/api/events", " replay ", "/api/metrics/", "/api/query", "/api/ledger", " query ")
     assert [line for line in COMMANDS if not any(part in line for part in covered)] == []
+
+
+def test_the_program_is_put_on_the_path_once_before_it_is_used() -> None:
+    """So that every line can be pasted into the terminal in which it was done."""
+    assert LINES.count(ACTIVATE) == 1
+    assert LINES.index("make install") < LINES.index(ACTIVATE) < LINES.index(SERVE)
+    assert not [line for line in LINES[: LINES.index(ACTIVATE)] if line.startswith("streamgauge")]
+    assert "bin/streamgauge" not in README
+
+
+def test_the_translation_has_the_same_lines_and_files() -> None:
+    assert lines(TRANSLATED) == LINES
+    for language in ("toml", "python"):
+        assert blocks(language, TRANSLATED) == blocks(language)
+    assert set(re.findall(r"\]\(([^)#]+)\)", TRANSLATED)) <= LINKS
 
 
 def test_the_targets_that_it_names_are_in_the_makefile() -> None:
@@ -94,7 +118,7 @@ def test_the_targets_that_it_names_are_in_the_makefile() -> None:
 
 
 def test_the_commands_that_it_names_are_there() -> None:
-    named = set(re.findall(r"(?:bin/|`)streamgauge (\w+)", README))
+    named = set(re.findall(r"(?:^|`)streamgauge (\w+)", README, re.MULTILINE))
     assert {"serve", "replay", "query", "check"} <= named
     for name in named:
         done = subprocess.run(
@@ -121,12 +145,12 @@ def test_a_reader_who_types_every_line_sees_what_it_promises(readme: Readme) -> 
     assert readme.server.get("/api/ledger")["received"] == 0, "serve starts empty"
     [answer] = readme.run_all("/api/events")
     assert json.loads(answer) == {"accepted": 1}
-    lines, table = readme.run_all(" replay ")
-    assert "50 events accepted, 0 rejected" in lines
+    ndjson, table = readme.run_all(" replay ")
+    assert "50 events accepted, 0 rejected" in ndjson
     assert "40 events accepted, 0 rejected" in table
-    assert all(f"{readme.server.url}/?from=" in said for said in (lines, table))
+    assert all(f"{readme.server.url}/?from=" in said for said in (ndjson, table))
     readme.server.wait_until_committed()
-    [metric] = readme.run_all("/api/metrics/")
+    [metric] = readme.run_all("/api/metrics/events")
     totals = {one["by"]["type"]: one["totals"] for one in json.loads(metric)["series"]}
     assert {name: one["count"] for name, one in totals.items()} == {"page_view": 51, "order": 40}
     assert totals["order"]["avg"] == 20.0
@@ -143,6 +167,16 @@ def test_a_reader_who_types_every_line_sees_what_it_promises(readme: Readme) -> 
     }  # fmt: skip
 
 
+def test_a_metric_of_ones_own_is_read_as_it_says(readme: Readme) -> None:
+    purchase = {"type": "purchase", "currency": "EUR", "country": "PT", "amount": 12.5}
+    sent = [purchase, {**purchase, "amount": 7.5}, {**purchase, "currency": "USD"}]
+    assert readme.server.post("\n".join(map(json.dumps, sent)).encode()).status_code == 202
+    [answer] = readme.run_all("/api/metrics/revenue")
+    [series] = json.loads(answer)["series"]
+    assert series["by"] == {"country": "PT"}
+    assert (series["totals"]["count"], series["totals"]["sum"]) == (2, 20.0)
+
+
 def test_csv_is_given_to_who_accepts_it(readme: Readme) -> None:
     assert "`Accept: text/csv` gives CSV" in README
     for line in COMMANDS:
@@ -155,7 +189,7 @@ def test_its_configuration_is_good(readme: Readme) -> None:
     [block] = blocks("toml")
     (readme.folder / "streamgauge.toml").write_text(block)
     assert "streamgauge serve streamgauge.toml" in README
-    said = readme.run(f"{PROGRAM} check streamgauge.toml")
+    said = readme.run("streamgauge check streamgauge.toml")
     assert "good; 1 metric of its own" in said
     assert tomllib.loads(block)["metric"][0]["name"] in said
 

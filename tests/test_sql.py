@@ -49,6 +49,8 @@ ALLOWED = [
     "SELECT 'DROP TABLE raw_events; SELECT * FROM raw_events'",
     "SELECT $$ FROM raw_events $$",
     "SELECT 'größe'",
+    "DESCRIBE events",
+    " describe Rollups ;\n",
 ]
 
 REFUSED = {
@@ -89,7 +91,12 @@ REFUSED = {
     "COMMIT": "expected a SELECT",
     "EXPLAIN SELECT 1": "expected a SELECT",
     "EXPORT DATABASE 'x'": "cannot be parsed",
-    "DESCRIBE events": "expected a SELECT",
+    "DESCRIBE raw_events": "expected a SELECT, got DESCRIBE",
+    "DESCRIBE main.events": "expected a SELECT",
+    "DESCRIBE events; SELECT 1": "expected one SELECT, got 2 statements",
+    "DESCRIBE SELECT * FROM raw_events": "expected a SELECT",
+    "DESCRIBE 'secret.csv'": "expected a SELECT",
+    "SUMMARIZE events": "expected a SELECT",
     "SHOW TABLES": "expected a SELECT",
     "VALUES (1)": "expected a SELECT",
     "PREPARE p AS SELECT 1": "expected a SELECT",

@@ -52,7 +52,7 @@ def parse_expression(text: str, path: str) -> Expression:
     try:
         return Expression.parse(text)
     except ExpressionError as exc:
-        raise OptionError(path, str(exc), "see docs/options.md for what an expression may use") from exc
+        raise OptionError(path, str(exc), "see docs/metrics.md for what an expression may use") from exc
 
 
 def mapping_of(options: Options) -> FieldMapping:

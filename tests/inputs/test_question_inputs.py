@@ -110,7 +110,7 @@ TABLE: Final = [
     *sql(
         "I-138",
         "EXPLAIN ANALYZE SELECT 1",
-        "DESCRIBE events",
+        "DESCRIBE raw_events",
         "SHOW TABLES",
         "CALL x()",
         "SELECT 1 INTO x",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -24,6 +25,8 @@ WHITESPACE: Final = b" \t\r\n"
 ARRAY_END: Final = ord("]")
 BEGINNINGS: Final = b'{["-0123456789tfn'
 BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+NEXT_LINE: Final = re.compile(rb"\}[ \t\r]*\n[ \t\r\n]*\{")  # in no JSON text: strings have no bare newlines
+ONE_A_LINE: Final = "one event a line? send Content-Type: application/x-ndjson"
 _elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -43,7 +46,9 @@ def lines_now(body: bytes) -> bytes:
     start = first_of(body)
     if start not in BEGINNINGS:
         raise DecodeError(f"body: not JSON: it begins with {start!r}")
-    return _lines(body) if start == b"[" else _element(body)
+    if start == b"[":
+        return _lines(body)
+    return _object(body) if start == b"{" else _element(body)
 
 
 def first_of(body: bytes) -> bytes:
@@ -54,6 +59,18 @@ def first_of(body: bytes) -> bytes:
     if not start:
         raise DecodeError("body: empty; expected at least one event", code="empty_body")
     return start
+
+
+def _object(body: bytes) -> bytes:
+    """Write an object as a line; where it is several, one a line, the error says how to send them."""
+    if len(body) > LONGEST_EVENT and NEXT_LINE.search(body, 0, LONGEST_EVENT):
+        raise DecodeError(f"body: not JSON: more than one object; {ONE_A_LINE}")
+    try:
+        return _element(body)
+    except DecodeError as exc:
+        if NEXT_LINE.search(body):
+            raise DecodeError(f"{exc}; {ONE_A_LINE}", code=exc.code) from exc
+        raise
 
 
 def _element(text: bytes) -> bytes:

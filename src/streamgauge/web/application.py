@@ -24,8 +24,9 @@ from streamgauge.errors import StreamgaugeError
 from streamgauge.reloading import Reloaded
 from streamgauge.sources.http import HttpSource
 from streamgauge.web import api, configuration, dead_letters, problem, sources
+from streamgauge.web.documentation import documentation_page
 from streamgauge.web.letters import LetterDesk
-from streamgauge.web.openapi import document, documentation_page
+from streamgauge.web.openapi import document
 from streamgauge.web.problem import Receive, Scope, Send
 from streamgauge.web.service import Service
 from streamgauge.web.socket import PATH as SOCKET_PATH

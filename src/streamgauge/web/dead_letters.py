@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,11 +24,13 @@ MOST_BODY: Final = 2**20
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which letters are meant: `names`, or all that are open. event: what to send in place of the only one."""
+    """Which letters are meant: `names`, or all."""
 
-    names: list[str] = []
-    all: bool = False
-    event: dict[str, Any] | None = None
+    names: Annotated[list[str], Meta(description="the letters' names")] = []
+    all: Annotated[bool, Meta(description="all that are open")] = False
+    event: Annotated[
+        dict[str, Any] | None, Meta(description="what to send in place of the event of the only letter")
+    ] = None
 
 
 class Discarded(msgspec.Struct):

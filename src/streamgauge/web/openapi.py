@@ -1,12 +1,12 @@
-"""The API's description: an OpenAPI document, its schemas from msgspec, and a page that reads well without scripts."""
+"""The API's description as an OpenAPI document, its schemas from msgspec; as a page it is in `documentation.py`."""
 
 from __future__ import annotations
 
 from functools import cache
-from html import escape
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from streamgauge.reloading import Reloaded
 from streamgauge.verify import Report
@@ -96,8 +96,11 @@ class SqlAnswer(msgspec.Struct):
 class SqlBody(msgspec.Struct):
     """One SELECT over the views `events` and `rollups`, with `?` for parameters."""
 
-    sql: str
-    params: list[str | int | float | bool | None] = []
+    sql: Annotated[str, Meta(description="one SELECT over the views `events` and `rollups`")]
+    params: Annotated[
+        list[str | int | float | bool | None],
+        Meta(description="what `?`, or `$1` and so on, stand for in it"),
+    ] = []
 
 
 class LedgerCounts(msgspec.Struct):
@@ -136,6 +139,26 @@ class Status(msgspec.Struct):
 
 
 EVENT: Final = {"type": "page_view", "user_id": "user_123", "page": "/products", "value": 1}
+EVENT_LINES: Final = '{"type": "page_view", "page": "/products"}\n{"type": "sale", "value": 12.5}\n'
+EVENT_FIELDS: Final = {
+    "type": {"type": "string", "minLength": 1, "description": "what happened; every event has it"},
+    "timestamp": {
+        "description": "when it happened: ISO 8601, without a zone UTC, or a number told by its size to be s, ms, µs or ns;"
+        " default: on arrival"
+    },
+    "value": {"description": "the number that it carries"},
+    "user_id": {"description": "whose event it is: a string or a number"},
+    "event_id": {"description": "its id, a string or a number: sent again, it counts once"},
+}
+CLOUD_EVENT: Final = {
+    "specversion": "1.0",
+    "type": "sale",
+    "source": "/shop",
+    "id": "o-1",
+    "data": {"value": 12.5},
+}
+QUESTION: Final = {"sql": "SELECT type, count(*) FROM events WHERE value > ? GROUP BY type", "params": [10]}
+LETTERS_WANTED: Final = {"names": ["0:12:3"]}
 RANGE: Final = [
     (
         "from",
@@ -157,8 +180,8 @@ LETTERS: Final = [
 
 
 @cache
-def document() -> bytes:
-    """Give the OpenAPI document."""
+def schemas() -> dict[str, Schema]:
+    """Give the schemas that operations refer to, by name."""
     kinds = (
         Accepted,
         Problem,
@@ -177,17 +200,23 @@ def document() -> bytes:
         Report,
         Reloaded,
     )
-    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    return msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")[1]
+
+
+@cache
+def document() -> bytes:
+    """Give the OpenAPI document."""
     paths: dict[str, dict[str, Schema]] = {}
-    for path, method, operation in _operations():
+    for path, method, operation in operations():
         paths.setdefault(path, {})[method] = operation
     about = {"title": "Streamgauge", "version": __version__, "description": "Events in, exact numbers out."}
     return msgspec.json.encode(
-        {"openapi": "3.1.0", "info": about, "paths": paths, "components": {"schemas": schemas}}
+        {"openapi": "3.1.0", "info": about, "paths": paths, "components": {"schemas": schemas()}}
     )
 
 
-def _operations() -> list[tuple[str, str, Schema]]:
+def operations() -> list[tuple[str, str, Schema]]:
+    """Give every operation: its path, its method, and what it is."""
     return [
         ("/api/events", "post", _events()),
         ("/api/metrics", "get", _get("What metrics there are", "MetricList")),
@@ -216,6 +245,13 @@ def _ok(name: str) -> Schema:
     return {"200": _is(name, "the answer")}
 
 
+def _wants(name: str, example: Schema) -> Schema:
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": _ref(name), "example": example}},
+    }
+
+
 def _problems(*codes: tuple[int, str]) -> Schema:
     return {str(code): _is("Problem", text, "application/problem+json") for code, text in codes}
 
@@ -237,17 +273,21 @@ def _cloud_event() -> Schema:
 def _events() -> Schema:
     event = {
         "type": "object",
-        "properties": {"type": {"type": "string", "minLength": 1}},
+        "properties": EVENT_FIELDS,
         "required": ["type"],
+        "description": "All other fields are kept too.",
     }
     content = {
         "application/json": {
             "schema": {"oneOf": [event, {"type": "array", "items": event}]},
             "example": EVENT,
         },
-        "application/x-ndjson": {"schema": {"type": "string"}},
-        "application/cloudevents+json": {"schema": _cloud_event()},
-        "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _cloud_event()}},
+        "application/x-ndjson": {"schema": {"type": "string"}, "example": EVENT_LINES},
+        "application/cloudevents+json": {"schema": _cloud_event(), "example": CLOUD_EVENT},
+        "application/cloudevents-batch+json": {
+            "schema": {"type": "array", "items": _cloud_event()},
+            "example": [CLOUD_EVENT],
+        },
     }
     key = {
         "name": "Idempotency-Key",
@@ -298,8 +338,8 @@ def _query() -> Schema:
     answer = _is("SqlAnswer", "rows")
     answer["content"]["text/csv"] = {"schema": {"type": "string"}}
     return {
-        "summary": "One SELECT over the views events and rollups",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("SqlBody")}}},
+        "summary": "One SELECT over the views `events` and `rollups`",
+        "requestBody": _wants("SqlBody", QUESTION),
         "responses": {
             "200": answer,
             **_problems((400, "not a SELECT that may run"), (413, "too large"), (503, "took too long")),
@@ -313,7 +353,7 @@ def _dead_letters() -> list[tuple[str, str, Schema]]:
         {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": kind}}
         for name, kind, text in LETTERS
     ]
-    body = {"required": True, "content": {"application/json": {"schema": _ref("Wanted")}}}
+    body = _wants("Wanted", LETTERS_WANTED)
     bad, missing, full = (
         (400, "a question that cannot be answered"),
         (404, "no such letter"),
@@ -348,42 +388,3 @@ def _reload() -> Schema:
         "description": "Events accepted before it are computed by the old configuration, those after it by the new one.",
         "responses": {**_ok("Reloaded"), **_problems(*refusals)},
     }
-
-
-STYLE: Final = """
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
-body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
-section { border-top: 1px solid color-mix(in srgb, currentColor 20%, transparent); padding: .5rem 0 1rem; }
-code { font: .92em ui-monospace, monospace; }
-h2 code { font-size: 1rem; }
-td { padding: .15rem .8rem .15rem 0; vertical-align: top; }
-"""
-
-
-@cache
-def documentation_page() -> tuple[str, str]:
-    """Give the page of the documentation, and its style."""
-    sections = "".join(_section(path, method, operation) for path, method, operation in _operations())
-    page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Streamgauge API</title><style>{STYLE}</style>"
-        "<h1>Streamgauge API</h1><p>As a document for tools: <a href='openapi.json'>openapi.json</a>. "
-        f"Errors are <code>application/problem+json</code> with a stable <code>code</code>.</p>{sections}"
-    )
-    return page, STYLE
-
-
-def _section(path: str, method: str, operation: Schema) -> str:
-    parameters = "".join(
-        f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p.get('description', ''))}"
-        for p in operation.get("parameters", ())
-        if p["in"] == "query"
-    )
-    answers = "".join(
-        f"<tr><td><code>{code}</code><td>{escape(answer['description'])}"
-        for code, answer in operation["responses"].items()
-    )
-    return (
-        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation['summary'])}. "
-        f"{escape(operation.get('description', ''))}</p><table>{parameters}</table><table>{answers}</table></section>"
-    )

@@ -1,7 +1,11 @@
-"""What an SQL question may be: one SELECT over the public views, without anything that reaches beyond the data."""
+"""What an SQL question may be: one SELECT over the public views, without anything that reaches beyond the data.
+
+`DESCRIBE` of a view, which gives its columns, is taken too.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import sqlglot
@@ -12,6 +16,7 @@ from streamgauge.errors import QueryError
 
 MOST_CHARACTERS: Final = 100_000
 VIEWS: Final = ("events", "rollups")
+DESCRIBED: Final = re.compile(rf"\s*DESCRIBE\s+(?:{'|'.join(VIEWS)})\s*;?\s*", re.IGNORECASE)
 TABLE_FUNCTIONS: Final = frozenset({"unnest", "generate_series", "range"})
 FORBIDDEN_PREFIXES: Final = (
     "read_",
@@ -44,6 +49,8 @@ def check_select(sql: str) -> str:
     """Give the SQL text if it may run; raises QueryError that says what is allowed."""
     if len(sql) > MOST_CHARACTERS:
         raise QueryError(f"sql: {len(sql)} characters; at most {MOST_CHARACTERS} are allowed")
+    if DESCRIBED.fullmatch(sql):
+        return sql
     try:
         statements = sqlglot.parse(sql, dialect="duckdb")
     except (SqlglotError, RecursionError) as exc:
