@@ -51,7 +51,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/streamgauge demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 soak: setup
 	STREAMGAUGE_SOAK=1 $(BIN)/python -m pytest $(PATIENT) -s tests/faults
