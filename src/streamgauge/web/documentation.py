@@ -19,7 +19,7 @@ code { font: .92em ui-monospace, monospace; }
 h2 code { font-size: 1rem; }
 h3 { font-size: 1rem; font-weight: 400; margin: .8rem 0 .2rem; }
 td { padding: .15rem .8rem .15rem 0; vertical-align: top; }
-pre { margin: .2rem 0 .6rem; padding: .4rem .6rem; overflow-x: auto; background: color-mix(in srgb, currentColor 6%, transparent); }
+pre { margin: .2rem 0 .6rem; padding: .4rem .6rem; white-space: pre-wrap; background: color-mix(in srgb, currentColor 6%, transparent); }
 """
 
 
