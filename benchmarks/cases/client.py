@@ -30,7 +30,7 @@ def run(setting: Setting) -> Iterator[Row]:
 
 def _send(setting: Setting, *, through_client: bool) -> ClientSent:
     with gauge(setting) as server:
-        seconds = setting.choose(full=20.0, quick=2.0)
+        seconds = setting.choose(full=20.0, quick=1.0)
         plan = ClientPlan(port=server.port, seconds=seconds, through_client=through_client)
         with program("client_sender", plan, folder=setting.folder, timeout_s=TIMEOUT_S) as child:
             child.line()

@@ -28,7 +28,7 @@ class Load:
 
 
 LOADS = (
-    Load("http", "1,000 events a body, default configuration", 1000, (60.0, 5.0)),
+    Load("http", "1,000 events a body, default configuration", 1000, (60.0, 3.0)),
     Load("http without raw events", "1,000 events a body, raw events off", 1000, raw_events=False),
     Load("http small bodies", "100 events a body, default configuration", 100),
     Load("http large bodies", "10,000 events a body, default configuration", 10_000),
@@ -39,7 +39,7 @@ LOADS = (
 def run(setting: Setting) -> Iterator[Row]:
     limits: dict[tuple[int, str], float] = {}
     with decode_only(setting) as reference:
-        for load in LOADS:
+        for load in LOADS[: setting.choose(full=len(LOADS), quick=2)]:
             if load.source and not RETAIL.is_file():
                 continue
             kind = load.events, load.source

@@ -29,7 +29,7 @@ def run(setting: Setting) -> Iterator[Row]:
 
 
 def _rows(setting: Setting, name: str, events: int, media_type: str) -> Iterator[Row]:
-    seconds = setting.choose(full=60.0, quick=4.0)
+    seconds = setting.choose(full=60.0, quick=3.0)
     with gauge(setting) as server:
         plan = SendPlan(
             port=server.port,
@@ -57,7 +57,7 @@ def _rows(setting: Setting, name: str, events: int, media_type: str) -> Iterator
 
 
 def _event_loop(setting: Setting) -> Iterator[Row]:
-    seconds = setting.choose(full=30.0, quick=3.0)
+    seconds = setting.choose(full=30.0, quick=1.5)
     with decode_only(setting) as reference:
         least, _ = _probe(setting, reference, seconds)
     with gauge(setting) as server:

@@ -14,7 +14,7 @@ UNIT = "MiB"
 
 
 def run(setting: Setting) -> Iterator[Row]:
-    seconds = setting.choose(full=60.0, quick=2.0)
+    seconds = setting.choose(full=60.0, quick=1.0)
     with decode_only(setting) as reference:
         least_idle = reference.child.memory_mib
         send(setting, SendPlan(port=reference.port, seconds=min(seconds, 15.0)), reference)

@@ -25,7 +25,6 @@ LOADS = (("single", 1, JSON), ("bodies of 100", 100, LINES))
 WARM_UP_S = 2.0
 DRAWN_S = 10.0  # until the last event must be on the page
 FIGURES = ((50, "P50"), (95, "P95"), (99, "P99"))
-LOADS_OF_THE_PAGE = 5
 HISTORY_S = 900
 HISTORY_EVENTS = 90_000
 HISTORY_BODY = 10_000
@@ -73,7 +72,7 @@ FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.
 
 def run(setting: Setting) -> Iterator[Row]:
     with chromium() as browser:
-        for name, events, media_type in LOADS:
+        for name, events, media_type in LOADS[: setting.choose(full=len(LOADS), quick=1)]:
             yield from _received_to_drawn(setting, browser, name, events, media_type)
         yield from _first_paint(setting, browser)
     yield from _idle(setting)
@@ -105,7 +104,7 @@ def drawn_delays_ms(
 def _received_to_drawn(
     setting: Setting, browser: Browser, name: str, events: int, media_type: str
 ) -> Iterator[Row]:
-    seconds = setting.choose(full=30.0, quick=4.0)
+    seconds = setting.choose(full=30.0, quick=2.0)
     with gauge(setting) as server, fresh_page(browser) as page:
         warm_up = _plan(server, events, media_type, WARM_UP_S)
         send(setting, warm_up, server)
@@ -152,10 +151,10 @@ def _first_paint(setting: Setting, browser: Browser) -> Iterator[Row]:
     with gauge(setting) as server:
         _fill(server)
         server.settle(HISTORY_EVENTS)
-        loads = [_load(server, browser) for _ in range(LOADS_OF_THE_PAGE)]
+        loads = [_load(server, browser) for _ in range(setting.choose(full=5, quick=2))]
     paints, charts = zip(*loads, strict=True)
     about = f"{HISTORY_S // 60} minutes of history, {HISTORY_EVENTS:,} events; nothing in the browser's cache"
-    notes = f"the median of {LOADS_OF_THE_PAGE}; {{}}"
+    notes = f"the median of {len(loads)}; {{}}"
     for name, what, times in (
         ("first paint", f"navigation to first contentful paint, {about}", paints),
         ("first chart", f"navigation to the first chart with its history, {about}", charts),
@@ -187,7 +186,7 @@ def _load(server: Gauge, browser: Browser) -> tuple[float, float]:
 
 
 def _idle(setting: Setting) -> Iterator[Row]:
-    seconds = setting.choose(full=30.0, quick=5.0)
+    seconds = setting.choose(full=30.0, quick=2.0)
     with gauge(setting) as server:
         few = SendPlan(port=server.port, seconds=1.0, events=100, connections=1, rate=10.0)
         with sending(setting, few) as sender:

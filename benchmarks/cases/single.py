@@ -14,7 +14,7 @@ BESIDE = "decode-only application"
 
 
 def run(setting: Setting) -> Iterator[Row]:
-    seconds = setting.choose(full=30.0, quick=2.0)
+    seconds = setting.choose(full=30.0, quick=1.0)
     with decode_only(setting) as reference:
         least = send(setting, _plan(reference.port, seconds), reference).sent
     with gauge(setting) as server:

@@ -23,9 +23,9 @@ def run(setting: Setting) -> Iterator[Row]:
 
 
 def _row(setting: Setting, reference: Gauge, events: int, window: int) -> Row:
-    limit = _push(setting, reference, events, window, setting.choose(full=15.0, quick=1.0)).sent
+    limit = _push(setting, reference, events, window, setting.choose(full=15.0, quick=0.5)).sent
     with gauge(setting) as server:
-        cost = _push(setting, server, events, window, setting.choose(full=30.0, quick=2.0))
+        cost = _push(setting, server, events, window, setting.choose(full=30.0, quick=1.0))
         sent = cost.sent
         settled = server.settle(sent.accepted)
         server.check(sent.accepted, raw_events=True)

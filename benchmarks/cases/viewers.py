@@ -46,7 +46,7 @@ def _raise_file_limit() -> int:
 
 
 def _rows(setting: Setting, viewers: int, server: Gauge) -> Iterator[Row]:
-    seconds = setting.choose(full=20.0, quick=4.0)
+    seconds = setting.choose(full=20.0, quick=2.0)
     watching = WatchPlan(port=server.port, viewers=viewers, seconds=seconds)
     flowing = SendPlan(
         port=server.port,
@@ -107,7 +107,7 @@ class _Beside:
 def _rows_with_idlers(setting: Setting) -> Iterator[Row]:
     crowd = setting.choose(
         full=_Crowd(viewers=1000, idlers=50, groups=3, deadline_s=10.0),
-        quick=_Crowd(viewers=200, idlers=10, groups=2, deadline_s=2.0),
+        quick=_Crowd(viewers=200, idlers=10, groups=1, deadline_s=2.0),
     )
     alone, beside = _measure_crowd(setting, crowd)
     name = f"viewers with {crowd.idlers} that never read"
