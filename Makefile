@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PATIENT := -o faulthandler_timeout=0 # one test may take an hour
+PATIENT := -o timeout=0 # one test may take an hour
 CLIENT := tests/node/node_modules/.package-lock.json
 
 .PHONY: help install setup run test soak mutations check bench docs screenshots clean

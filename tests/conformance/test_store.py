@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -349,9 +349,10 @@ def test_moments_are_in_utc_wherever_the_machine_is(zone: str, monkeypatch: pyte
         time.tzset()
 
 
-def test_a_zone_that_cannot_be_handed_out_is_said_so_in_one_line(store: Store) -> None:
-    with pytest.raises(QueryError, match=r"cast it to TIMESTAMP$"):
-        rows(store, "SELECT [now()]")
+def test_a_moment_inside_a_list_is_in_utc_too(store: Store) -> None:
+    [([moment],)] = rows(store, "SELECT [to_timestamp(?)]", NOW_S)
+    assert moment == datetime.fromtimestamp(NOW_S, UTC)
+    assert moment.utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize("sql", ["SELECT nothing FROM events", "SELEC 1", "SELECT 'a'::INTEGER", "SELECT ?"])

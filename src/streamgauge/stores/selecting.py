@@ -26,7 +26,7 @@ def select(
         fix = "narrow it with WHERE time > ..."
         raise QueryTimeout(f"the query took longer than {timeout_s:g} s; {fix}") from None
     except (duckdb.Error, ValueError, OverflowError) as exc:  # the last two: a value that Python cannot hold
-        raise QueryError(_problem(str(exc))) from exc
+        raise QueryError(str(exc).split("\n\n", maxsplit=1)[0]) from exc
     finally:
         timer.cancel()
 
@@ -49,15 +49,10 @@ def _select(cursor: duckdb.DuckDBPyConnection, sql: str, params: list[Any], max_
 
 
 def _in_utc(sql: str, kinds: Sequence[str]) -> str:
-    """Give the query with its moments in UTC without a zone: DuckDB needs one more library to hand out the others."""
+    """Give the query with its moments in UTC without a zone, as the columns of the views are."""
     names = [f"column_{place}" for place in range(len(kinds))]
     picked = [
         f"timezone('UTC', {name})" if kind == ZONED else name for name, kind in zip(names, kinds, strict=True)
     ]
     return f"SELECT {', '.join(picked)} FROM ({sql.rstrip().rstrip(';')}\n) AS answer({', '.join(names)})"
 
-
-def _problem(message: str) -> str:
-    if "pytz" in message:
-        return f"sql: a {ZONED} cannot be handed out as it stands here; cast it to TIMESTAMP"
-    return message.split("\n\n", maxsplit=1)[0]
