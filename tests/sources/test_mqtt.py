@@ -381,7 +381,7 @@ async def test_another_client_with_the_same_name_is_named_as_the_reason(broker: 
         try:
             await until(lambda: "same client_id" in str(server.app.sources[0].problems()), WAIT_S)
         finally:
-            intruder.terminate()
+            intruder.kill()  # told to end while it connects, mosquitto_sub can wait for itself for ever
             await intruder.wait()
         await connected(server)
 
