@@ -6,7 +6,12 @@ from pathlib import Path
 
 
 class Files:
-    """The operating system's files. Every method raises OSError as the system does."""
+    """The operating system's files. Every method raises OSError as the system does.
+
+    quick: whether a small write, which goes into the system's memory, returns at once as a rule.
+    """
+
+    quick = True
 
     def open(self, path: Path) -> int:
         """Give a descriptor of a new, empty file that appends; it is not inherited by child processes."""
