@@ -260,7 +260,7 @@ class StoreOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
     checkpoint_interval: Annotated[
         Duration,
-        _span("100ms", "1h", "How often the journal is relieved of what the database proves to hold."),
+        _span("100ms", "1h", "How often at least the journal is relieved of what the database proves to hold."),
     ] = Duration("30s")
     patience: Annotated[
         Duration,
