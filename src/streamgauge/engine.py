@@ -373,6 +373,8 @@ class Engine:
             self.ledger.raise_at_the_door(record.entry.ledger)
             lost += await self.intake.replay(record, self._leave_out if self._not_again else None)
             appends, events = appends + 1, events + record.entry.count
+        if self.journal.last_seq > self.book.open.last_seq:  # its end is damaged: those appends are lost
+            self.book.admit(self.journal.last_seq, 0)  # and nobody is to wait for them
         self.replaying = False
         if appends:
             log.info("replayed from the journal", appends=appends, events=events)

@@ -17,6 +17,7 @@ import structlog
 from streamgauge.changeover import Changeover
 from streamgauge.config import from_mapping, to_mapping
 from streamgauge.configurations import FOLDER, Configurations, Kept
+from streamgauge.durable import write_file
 from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import OptionError, StoreBehind
 from streamgauge.in_flight import SetAside
@@ -254,7 +255,7 @@ def instance_of(data: Path) -> str:
     """Give the name of a data folder, which is made with it."""
     file = data / "instance"
     if not file.exists():
-        file.write_text(uuid.uuid4().hex + "\n")
+        write_file(file, f"{uuid.uuid4().hex}\n".encode())
     return file.read_text().strip()
 
 
