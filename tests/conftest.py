@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.register_profile("soak", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("soak" if SOAK else "default")
 
+TALLY = re.compile(
+    r"^.*, (\d+) trials, (\d+) faults, ([\d,]+) events acknowledged, (\d+) lost, (\d+) doubled$", re.MULTILINE
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -35,6 +39,19 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, bytes) and not (len(val) < 60 and val.isascii() and val.decode().isprintable()):
         return argname
     return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the fault tests tried and found, also those that passed and whose output was caught."""
+    reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
+    found = [line for report in reports for line in TALLY.finditer(report.capstdout)]
+    if found:
+        terminalreporter.section("faults")
+        terminalreporter.write_line("\n".join(line[0] for line in found))
+        sums = [sum(int(line[part].replace(",", "")) for line in found) for part in range(1, 6)]
+        terminalreporter.write_line(
+            "in all: {} trials, {} faults, {:,} events acknowledged, {} lost, {} doubled".format(*sums)
+        )
 
 
 @pytest.fixture
