@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -59,8 +60,8 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers, by default all on the same data folder; stops them at the end."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, data: Path | None = None, configuration: str = "") -> ServerProcess:
-        server = ServerProcess(data or tmp_path / "data", *arguments, configuration=configuration)
+    def start(*arguments: str, data: Path | None = None, **options: Any) -> ServerProcess:
+        server = ServerProcess(data or tmp_path / "data", *arguments, **options)
         started.append(server)
         return server
 

@@ -6,40 +6,19 @@ database's.
 
 from __future__ import annotations
 
-import atexit
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
-import pytest
+from preloading import preloaded
 
 SOURCE: Final = Path(__file__).with_name("faulty_calls.c")
 VARYING: Final = re.compile(
     r"[0-9a-f]{16,}|(?<=damaged-).*"
 )  # the part of a file's name that says which one it is
 WRITES: Final = "write"
-
-
-@cache
-def library() -> Path:
-    """Compile what is loaded into the process."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler; `make setup` installs one")
-    folder = Path(tempfile.mkdtemp(prefix="faulty-calls-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    compiled = folder / "faulty_calls.so"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", str(compiled), str(SOURCE), "-ldl", "-lpthread"],
-        check=True,
-    )
-    return compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +37,7 @@ class Fault:
 
 def environment(folder: Path, *, fault: Fault | None = None, record: Path | None = None) -> dict[str, str]:
     """Give the variables for a process whose calls below `folder` are to be watched."""
-    found = {"LD_PRELOAD": str(library()), "FAULTY_FOLDER": str(folder)}
+    found = {"LD_PRELOAD": str(preloaded(SOURCE)), "FAULTY_FOLDER": str(folder)}
     if record is not None:
         found["FAULTY_RECORD"] = str(record)
     if fault is not None:
