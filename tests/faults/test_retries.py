@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -107,7 +108,7 @@ def test_whatever_is_repeated_counts_once_through_lost_answers_and_kills(start_s
     with tallied("repeated requests", seed) as tally:
         for _ in range(trials(3, 100)):
             before = oracle.events("acknowledged")
-            until(lambda least=before + 300: oracle.has(least, "acknowledged"))
+            until(partial(oracle.has, before + 300, "acknowledged"))
             time.sleep(chance.uniform(0.0, 0.2))
             server.process.kill()
             server.process = start_server(configuration=configuration)
