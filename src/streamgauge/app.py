@@ -182,7 +182,7 @@ class App:
             options.source,
             door=self.engine.intake,
             mapping=mapping_of(options),
-            instance=None if options.store_url() == IN_MEMORY else instance_of(Path(options.data)),
+            instance=None if options.store_url() == IN_MEMORY else instance_of(options),
         )
         for source in self.sources:
             await source.start()

@@ -63,7 +63,7 @@ def alive(server: ServerProcess) -> Iterator[None]:
 def test_only_what_has_to_wait_for_a_slow_disk_does(
     fsync: str, slow: str, start_server: Start, tmp_path: Path, *, waits: bool
 ) -> None:
-    fault = Fault(at=1, do=f"wait:{SLOW_MS}", lasting=True, calls="sync", name=slow)
+    fault = Fault(at=20 if slow == STORE else 1, do=f"wait:{SLOW_MS}", lasting=True, calls="sync", name=slow)
     configuration = f'[journal]\nfsync = "{fsync}"\n[store]\ncommit_interval = "50ms"\n{CONFIGURATION}'
     variables = environment(tmp_path / "data", fault=fault)
     server = start_server(configuration=configuration, environment=variables)
