@@ -100,6 +100,9 @@ class TestFiles(Files):
         if (number := self._next(name)) != 0:
             raise OSError(number, f"{name} fails by plan")
 
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
     def open(self, path: Path) -> int:
         self._call("open")
         descriptor = super().open(path)

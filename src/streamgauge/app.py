@@ -182,7 +182,7 @@ class App:
             options.source,
             door=self.engine.intake,
             mapping=mapping_of(options),
-            instance=None if options.store_url() == IN_MEMORY else instance_of(Path(options.data)),
+            instance=None if options.store_url() == IN_MEMORY else instance_of(options),
         )
         for source in self.sources:
             await source.start()
@@ -227,6 +227,14 @@ class App:
         """Tell other commands where the owner of the data folder can be asked."""
         if self._options.store_url() != IN_MEMORY:
             (Path(self._options.data) / ADDRESS_FILE).write_text(running.url + "\n")
+
+    def _withdraw(self) -> None:
+        try:
+            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
+        except (
+            OSError
+        ) as exc:  # whoever reads it finds nobody there; what is accepted has still to be committed
+            log.warning("the file with the server's address cannot be removed", error=str(exc))
 
     async def _note_progress(self) -> None:
         for turn in itertools.count():
@@ -390,7 +398,7 @@ class App:
         failed = self.failure is not None and self.failure.done()
         await self._server.stop(LAST_REQUESTS_FAILED_S if failed else LAST_REQUESTS_S)
         if self._options.store_url() != IN_MEMORY:
-            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
+            self._withdraw()
         await self._open.stop(STOP_S)
 
     async def stop_pages(self) -> None:

@@ -320,7 +320,8 @@ def _usable_folder(data: str) -> Iterator[None]:
         yield
     except OSError as exc:
         fix = "choose another with --data"
-        raise OptionError("data", f"cannot keep anything in {data}: {exc.strerror or exc}", fix) from exc
+        place = exc.filename or data
+        raise OptionError("data", f"cannot keep anything in {place}: {exc.strerror or exc}", fix) from exc
 
 
 async def _make_up_events(server: App) -> None:

@@ -16,6 +16,7 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
+from streamgauge.believed import BelievedClock
 from streamgauge.claims import join_seen
 from streamgauge.commit import EpochCommit, MetricPartials, RawRows, encode_commit
 from streamgauge.distribution import Distribution
@@ -81,6 +82,7 @@ class Committer:
     ) -> None:
         self._settings, self._book, self._store, self._journal = settings, book, store, journal
         self._ledger, self._now_us, self._failed = ledger, now_us, failed
+        self._believed_us = BelievedClock(now_us)
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -254,12 +256,12 @@ class Committer:
     async def maintain(self) -> None:
         """Compact and expire."""
         self._fill = 0.0
-        await self._in_thread(self._store.maintain, self._now_us(), self.retention)
+        await self._in_thread(self._store.maintain, self._believed_us(), self.retention)
 
     async def forget(self) -> None:
         """Drop what is bounded by its number before its time, where much came."""
         self._fill = 0.0
-        await self._in_thread(self._store.forget, self._now_us(), self.retention)
+        await self._in_thread(self._store.forget, self._believed_us(), self.retention)
 
     async def _in_thread(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
