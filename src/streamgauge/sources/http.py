@@ -164,9 +164,7 @@ class HttpSource:
         if KEY_HEADER in headers:
             accept = partial(self._door.accept_once, key=idempotency_key(scope["headers"]))
         with self.bodies.begin() as held:
-            held.hold(
-                int(headers.get(b"content-length", b"0"))
-            )  # so that none is refused half-way that is let in
+            held.hold(self._announced(headers))  # so that none is refused half-way that is let in
             body = await self._read(receive, held)
             if b"content-encoding" in headers:
                 wire_bytes, body = len(body), await inflate(body, _encoding(scope), self._limits.decoded)
@@ -180,8 +178,15 @@ class HttpSource:
             return await accept(body, SOURCE, mapping)
 
     def _announced(self, headers: Mapping[bytes, bytes]) -> int:
+        """Give the bytes that a body is said to have; servers that are not ours let any number through."""
         length = headers.get(b"content-length", b"")
-        return min(int(length), self._limits.body_bytes) if length.isdigit() else 0
+        size = int(length) if length.isdigit() else 0
+        if size > self._limits.body_bytes:
+            raise self._too_large()
+        return size
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"body: more than {self._limits.body_bytes} bytes; send several requests")
 
     async def _read(self, receive: Receive, held: Body) -> bytes:
         parts, size, more = [], 0, True
@@ -192,7 +197,7 @@ class HttpSource:
             part, more = message.get("body", b""), message.get("more_body", False)
             size += len(part)
             if size > self._limits.body_bytes:
-                raise TooLarge(f"body: more than {self._limits.body_bytes} bytes; send several requests")
+                raise self._too_large()
             held.hold(size)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -55,4 +55,3 @@ def _in_utc(sql: str, kinds: Sequence[str]) -> str:
         f"timezone('UTC', {name})" if kind == ZONED else name for name, kind in zip(names, kinds, strict=True)
     ]
     return f"SELECT {', '.join(picked)} FROM ({sql.rstrip().rstrip(';')}\n) AS answer({', '.join(names)})"
-
