@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -334,6 +336,11 @@ class TestRefusals:
             ("a.csv", "type,x\na,gr\xfc\xdf\n".encode("latin-1"), "not UTF-8"),
             ("a.csv", b'type,x\na,"open' + b"x" * 200_000, "quote"),
             ("a.csv", b"type,x,x\na,1,2\n", "'x'"),
+            ("a.csv", "type\na\n".encode("utf-16"), "iconv -f utf-16"),
+            ("a.zip", b"PK\x03\x04 and more", "zip archive"),
+            ("a.ndjson.bz2", bz2.compress(LINES), "bzcat FILE | streamgauge replay -"),
+            ("a.json.xz", lzma.compress(LINES), "xzcat FILE | streamgauge replay -"),
+            ("a.log", b"words \0 words\n", "zero bytes"),
         ],
     )
     def test_a_damaged_file_is_named_with_what_is_wrong(
