@@ -284,6 +284,11 @@ class TestLogs:
         [problem] = skipped
         assert problem.endswith(f"{name}, line 3: not of the combined log format: 'words'")
 
+    def test_the_virtual_host_may_stand_before_it(self, events_of: EventsOf) -> None:
+        hosted = b"".join(b"shop.example:443 " + line + b"\n" for line in ACCESS.splitlines()[:2])
+        plain = events_of("a.log", ACCESS)[:2]
+        assert events_of("b.log", hosted) == [{**event, "host": "shop.example:443"} for event in plain]
+
     def test_its_reserved_fields_are_named_as_they_are_mapped(self, events_of: EventsOf) -> None:
         fields = FieldMapping(type="kind", timestamp="at", value="bytes", user_id="who")
         event = events_of("access.log", ACCESS, fields=fields)[0]
