@@ -29,6 +29,7 @@ from streamgauge.remote import ADDRESS_FILE
 from streamgauge.settings import IN_MEMORY, SHARD, mapping_of, rules_of, settings_of
 from streamgauge.source import RunningSource
 from streamgauge.sources.direct import DirectIngest
+from streamgauge.sources.formats import FORMATS
 from streamgauge.sources.http import SOURCE as HTTP
 from streamgauge.sources.http import HttpLimits, HttpSource
 from streamgauge.sources.registry import check_sources, make_sources
@@ -250,7 +251,9 @@ class App:
         limits, query = self._options.limits, self._options.query
         decoded = DecodedLimits(limits.decoded_bytes, limits.decoded_ratio)
         http = HttpLimits(limits.body_bytes, limits.bodies_bytes, decoded)
-        source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
+        source = HttpSource(
+            self.engine.intake, mapping=mapping_of(self._options), limits=http, formats=FORMATS
+        )
         self._source, letters = source, self._letters()
         self._direct = DirectIngest(self.engine.intake, source)
         service = self._service = Service(

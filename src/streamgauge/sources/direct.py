@@ -17,13 +17,17 @@ import msgspec
 from streamgauge.errors import DecodeError
 from streamgauge.source import Receipt, SmallDoor
 from streamgauge.sources.doors import HEADER as DOOR
-from streamgauge.sources.formats import MARK, media_type
+from streamgauge.sources.formats import FORMATS, media_type
 from streamgauge.sources.http import JSON, JSON_HEADER, LINES, SOURCE, HttpSource
 
 EVENTS_PATH: Final = b"/api/events"
-UNUSUAL: Final = frozenset(
-    {b"content-encoding", b"idempotency-key", b"authorization", b"x-api-key", DOOR, MARK}
-)
+UNUSUAL: Final = FORMATS.marks | {
+    b"content-encoding",
+    b"idempotency-key",
+    b"authorization",
+    b"x-api-key",
+    DOOR,
+}
 ACCEPTED: Final = HTTPStatus.ACCEPTED.value
 
 Header = tuple[bytes, bytes]
@@ -78,9 +82,9 @@ class DirectIngest:
                 self._source.note(ACCEPTED, started)
                 return
             is_lines = bool(_kind(request.fields.get(b"content-type", b"")))
-            status, headers, body = self._source.answer_of(error or done.result(), is_lines=is_lines)
-            request.answer(status, headers, body)
-            self._source.note(status, started)
+            given = self._source.answer_of(error or done.result(), is_lines=is_lines)
+            request.answer(given.status, given.headers, given.body)
+            self._source.note(given.status, started)
 
         accepted.add_done_callback(answer)
 

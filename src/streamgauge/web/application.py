@@ -84,8 +84,9 @@ class WebApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or connection."""
         path = _path_of(scope)
-        if path == EVENTS_PATH and scope["type"] == "http":
-            await self._source(scope, receive, send)
+        is_http, formats = scope["type"] == "http", self._source.formats.paths
+        if is_http and (path == EVENTS_PATH or path in formats):
+            await self._source(scope, receive, send, formats.get(path))
         elif scope["type"] == "websocket":
             await self._websocket(path, scope, receive, send)
         else:
