@@ -11,6 +11,7 @@ An error carries fields and makes its message from them, so that callers never p
             TooLarge            a limit on size was exceeded (413)
             UnsupportedEncoding an encoding that we do not speak (415)
             IdempotencyKeyReused a key came before with another body (422)
+            UnknownParameter    a query string has a parameter that there is not (422)
         QueryError              a question that cannot be answered as put (400)
             UnknownMetric       no metric of that name (404)
             QueryTimeout        it took longer than its limit (503)
@@ -24,11 +25,14 @@ An error carries fields and makes its message from them, so that callers never p
         JournalError            the journal failed
             JournalDamaged      a journal file does not hold what it should
         UnwritableEvent         an event that a client cannot write as JSON
+        NotSeveral              one event where several were expected
         BufferFull              a client's buffer stayed full
         ClientClosed            a client takes no more events
         StageFailed             a stage failed more often than its supervisor allows
         InternalError           a broken invariant: a bug of ours
 """
+
+from difflib import get_close_matches
 
 
 class StreamgaugeError(Exception):
@@ -97,6 +101,18 @@ class IdempotencyKeyReused(DecodeError):
             "Idempotency-Key: it came before with another body; give every request a key of its own, and repeat a"
             " request exactly as it was"
         )
+
+
+class UnknownParameter(DecodeError):
+    """A query string has a parameter that there is not."""
+
+    code = "unknown_parameter"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        near = get_close_matches(name.lower(), known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        super().__init__(f"query: {name[:60]!r}: unknown; {hint}There are {', '.join(known)}")
 
 
 class TooLarge(DecodeError):
@@ -208,6 +224,13 @@ class UnwritableEvent(StreamgaugeError, ValueError):
     def __init__(self, index: int, problem: str) -> None:
         self.index, self.problem = index, problem
         super().__init__(f"event {index}: {problem}")
+
+
+class NotSeveral(StreamgaugeError, TypeError):
+    """One event was given where several were expected."""
+
+    def __init__(self) -> None:
+        super().__init__("push_events: expected several events, got one mapping; use push_event")
 
 
 class BufferFull(StreamgaugeError):
