@@ -82,7 +82,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
     Raises OptionError for the first thing that is wrong.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    values = {} if path is None else _read(path)
+    values = {} if path is None else read(path)
     for key, value in given.items():
         _put(values, key, value)
     return _checked(values, _Origin("" if path is None else str(path), frozenset(given)))
@@ -109,7 +109,8 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Give what a TOML file holds, unchecked. Raises OptionError where it is none."""
     place = str(path)
     try:
         kind = _kind(path)
