@@ -210,6 +210,22 @@ class TestHelp:
     def test_the_version_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert say(capsys, "--version") == Done(0, f"streamgauge {__version__}\n", "")
 
+    def test_the_version_is_told_before_anything_else_is_loaded(self) -> None:
+        watched = [sys.executable, "-X", "importtime", "-m", "streamgauge", "--version"]
+        done = subprocess.run(watched, capture_output=True, check=True, text=True)
+        assert done.stdout == f"streamgauge {__version__}\n"
+        loaded = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+        assert "streamgauge.version" in loaded
+        assert loaded.isdisjoint({"streamgauge.cli", "numpy", "duckdb", "typer"})
+
+    def test_a_shell_can_complete_the_commands(self) -> None:
+        words = {"COMP_WORDS": "streamgauge re", "COMP_CWORD": "1", "_STREAMGAUGE_COMPLETE": "complete_bash"}
+        code = "import sys; sys.argv = ['streamgauge']; from streamgauge.__main__ import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | words, capture_output=True, check=True, text=True
+        )
+        assert done.stdout.split() == ["replay", "reload"]
+
     @pytest.mark.parametrize("command", ["", *COMMANDS])
     def test_help_has_an_example(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
         done = say(capsys, *command.split(), "--help")

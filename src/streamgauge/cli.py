@@ -59,7 +59,6 @@ cli = typer.Typer(
     epilog="Example: streamgauge demo, and then open http://localhost:4000",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 console = Console()
 Field = str | None
