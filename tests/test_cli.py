@@ -103,13 +103,14 @@ class TestServe:
         done = run("serve", "--port", port, "--data", "other", folder=tmp_path)
         assert done.code == 2
         assert f"127.0.0.1:{port}" in done.line
-        assert "choose another" in done.line
+        assert "choose another with --port" in done.line
         assert done.out == ""
 
     def test_a_data_folder_in_use_is_one_line(self, start_server: StartServer, tmp_path: Path) -> None:
-        start_server()
+        server = start_server()
         done = run("serve", "--port", "0", "--data", "data", folder=tmp_path)
         assert done.code == 2
+        assert f"(it is process {server.process.pid}, at {server.url})" in done.line
         assert "data: another process is using this data folder" in done.line
         assert "--data" in done.line
 
@@ -188,12 +189,31 @@ class TestRefusals:
             ("[server]\nport 1", ["line 2", "not valid TOML"]),
             (
                 "[[metric]]\nname = 'r'\nwhere = 'a === 3'",
-                ["metric[0].where", "a === 3", "allowed are", "`=`"],
+                ['metric[0].where (metric "r", line 3): ', "a === 3", "allowed are", "`=`"],
             ),
             ("[[metric]]\nname = 'r'\nvalue = 'sin(a)'", ["metric[0].value", "sin(a)"]),
+            (
+                "[[metric]]\nname = 'a'\n\n[[metric]]\nvalue = 'b'\nname = 'rev'\nby = 'x'",
+                ['metric[1].by (metric "rev", line 7): '],
+            ),
+            ("[[metric]]\nvalue = 'b'", ["metric[0].name (line 1): is missing"]),
+            ("data = 'x'\n[journal]\n# how\nfsync = 3", ["journal.fsync (line 4): "]),
+            ("server = { port = 'x' }", ["server.port: "]),
             ("[transform]\nkeep = 'value >'", ["transform.keep", "value >"]),
         ],
-        ids=["name", "type", "choice", "syntax", "where", "value", "keep"],
+        ids=[
+            "name",
+            "type",
+            "choice",
+            "syntax",
+            "where",
+            "value",
+            "second",
+            "missing",
+            "line",
+            "inline",
+            "keep",
+        ],
     )
     def test_a_bad_configuration_is_one_line_with_file_key_found_and_allowed(
         self, command: str, text: str, said: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -27,6 +27,7 @@ from streamgauge.commands.dead_letters import Letters, RemoteLetters, StoredLett
 from streamgauge.commands.dead_letters import register as register_dead_letters
 from streamgauge.commands.reload import register as register_reload
 from streamgauge.commands.verify import register as register_verify
+from streamgauge.config_lines import place_of
 from streamgauge.errors import (
     InternalError,
     JournalError,
@@ -177,11 +178,15 @@ def _listening(host: str | None, port: int | None, *, insecure: bool) -> dict[st
 
 def _load(file: Path | None, overrides: Mapping[str, object]) -> Options:
     """Read and check the configuration, its expressions too, and name the file where something is wrong."""
-    options = config.load(file, overrides)
+    prefix = f"{file}: "
     try:
+        options = config.load(file, overrides)
         settings.check(options)
     except OptionError as exc:
-        raise OptionError(f"{file}: {exc.path}", exc.problem, exc.fix) from exc
+        if file is None or exc.path.startswith("command line: ") or exc.path == str(file):
+            raise
+        option = exc.path.removeprefix(prefix)
+        raise OptionError(f"{prefix}{option}{place_of(option, file)}", exc.problem, exc.fix) from exc
     return options
 
 

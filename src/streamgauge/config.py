@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import json
 import re
+import socket
 import stat
 import tomllib
 from collections import Counter
@@ -382,12 +383,27 @@ def _plain(value: float) -> str:
 
 def _open_to_others(server: ServerOptions) -> Iterator[_Conflict]:
     """There are no API keys yet, so other machines are kept out unless somebody insists."""
-    if not server.insecure and not _is_loopback(server.host):
+    if server.insecure or _is_loopback(server.host):
+        return
+    if not _is_known(server.host):
+        yield _Conflict(
+            "server.host",
+            f"{_shown(server.host)} is neither an address nor a name that this machine can look up",
+            'use "127.0.0.1"',
+        )
+    else:
         yield _Conflict(
             "server.host",
             f"{_shown(server.host)} can be reached from other machines, and API keys are not available yet",
             'use "127.0.0.1", or accept that anyone can read and write with server.insecure = true (--insecure)',
         )
+
+
+def _is_known(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -175,12 +175,13 @@ class Draining(Saturated):
 
 
 class DataFolderInUse(StreamgaugeError):
-    """Another process owns the data folder."""
+    """Another process owns the data folder. process: its number; address: where it listens; where they are known."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, process: int | None = None, address: str = "") -> None:
+        self.folder, self.process, self.address = folder, process, address
+        who = f" (it is process {process}{f', at {address}' if address else ''})" if process else ""
         super().__init__(
-            f"{folder}: another process is using this data folder; stop it, or choose another with --data"
+            f"{folder}: another process is using this data folder; stop it, or choose another with --data{who}"
         )
 
 
