@@ -282,6 +282,17 @@ class TestStream:
         with FakeServer() as fake:
             assert send(fake, write("a.ndjson", event(0)), fields=fields).has_ids is has_ids
 
+    def test_ctrl_c_before_anything_is_sent_says_so(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: Any, **__: Any) -> Iterator[Line]:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(replaying, "lines_of", interrupted)
+        with FakeServer() as fake:
+            outcome = send(fake, write("a.ndjson", event(0)), shift_to_now=True)
+        assert (outcome.sent, outcome.was_interrupted) == (0, True)
+
     def test_what_was_being_sent_when_ctrl_c_came_is_said_to_be_unknown(
         self, write: Write, monkeypatch: pytest.MonkeyPatch
     ) -> None:

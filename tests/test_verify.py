@@ -247,6 +247,16 @@ async def test_a_server_without_a_folder_can_be_verified_too() -> None:
         assert report["not_checked"] == ["the journal: there is none"]
 
 
+async def test_a_running_server_knows_the_metrics_that_it_had_before(tmp_path: Path) -> None:
+    async with serving(tmp_path / "data", **PLAIN) as served:
+        await fill(served, 5, requests=4)
+    async with serving(tmp_path / "data", store=PLAIN["store"]) as served:
+        report = await verified(served)
+        assert report["ok"]
+        assert report["checked"]["metrics"] == ["events", "latency", "revenue", "visitors"]
+        assert report["unknown_rows"] == 0
+
+
 class Held:
     """A desk whose verification waits, before it looks at anything, until it is let go."""
 

@@ -143,7 +143,7 @@ def replay(
     mapping = FieldMapping(**{**msgspec.structs.asdict(expected), **fields})
     check = _FieldCheck({} if trusted else fields, expected, mapping, has_time="timestamp" in fields)
     times = Times(mapping)
-    shift_us = _shift(names, mapping, form, times, clock) if pace.shift_to_now else 0
+    shift_us = 0
     schedule = _Schedule(pace.speed, clock)
     sender = _Sender(address, fields, clock)
 
@@ -154,6 +154,8 @@ def replay(
             _send(sender, _moved(part, mapping, shift_us), mapping, outcome, clock)
 
     try:
+        if pace.shift_to_now:
+            shift_us = _shift(names, mapping, form, times, clock)
         for name in names:
             gathering = Gathering(name, times, give, clock.monotonic)
             idle = gathering.hurry if name == STANDARD_INPUT else None
