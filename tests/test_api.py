@@ -309,7 +309,7 @@ async def test_an_unknown_metric_is_answered_with_the_list_of_those_there_are(se
         ("from=9999-01-01", "bad_query", ["from", "before `to`"]),
         ("step=0", "bad_query", ["step", "1 s or more"]),
         ("step=-5", "bad_query", ["step", "'-5'"]),
-        ("step=5m", "bad_query", ["step", "seconds", "'5m'"]),
+        ("step=5m", "bad_query", ["step", "`all` or a whole number of seconds", "'5m'"]),
         ("step=%C2%B2", "bad_query", ["step", "'²'"]),
         (f"step={'1' * 5000}", "bad_query", ["step"]),
         ("from=0&to=1700000000&step=1", "bad_query", ["step", "at least 154546 s"]),
@@ -368,6 +368,26 @@ async def test_a_metric_can_be_had_as_csv(server: Served) -> None:
         ["2023-11-14T22:14:00Z", "a,b", "True", "1", "1.5"],
         ["2023-11-14T22:15:00Z", "'=HYPERLINK(1)", "", "1", ""],
     ]
+
+
+@pytest.mark.parametrize("span", [{"from": T0, "to": T0 + 120}, {"from": "all"}])
+async def test_with_all_as_its_step_a_metric_is_its_totals(
+    server: Served, span: dict[str, int | str]
+) -> None:
+    await server.send(
+        sale(0, shop="b", paid=True, amount=1.5),
+        sale(61, shop="b", paid=True, amount=2),
+        sale(1, shop="a", paid=True, amount=4),
+    )
+    params: dict[str, Any] = {**span, "step": "all", "by": "shop", "aggregates": "count,sum,max"}
+    answer = await server.get("/api/metrics/revenue", **params)
+    assert answer["step"] == "all"
+    assert answer["series"] == [
+        {"by": {"shop": "b"}, "totals": {"count": 2, "sum": 3.5, "max": 2.0}},
+        {"by": {"shop": "a"}, "totals": {"count": 1, "sum": 4.0, "max": 4.0}},
+    ]
+    table = await server.http.get("/api/metrics/revenue", params=params, headers={"Accept": "text/csv"})
+    assert table.text.splitlines() == ["shop,count,sum,max", "b,2,3.5,2.0", "a,1,4.0,4.0"]
 
 
 async def test_csv_without_any_row_still_has_its_head(server: Served) -> None:

@@ -103,13 +103,14 @@ class TestServe:
         done = run("serve", "--port", port, "--data", "other", folder=tmp_path)
         assert done.code == 2
         assert f"127.0.0.1:{port}" in done.line
-        assert "choose another" in done.line
+        assert "choose another with --port" in done.line
         assert done.out == ""
 
     def test_a_data_folder_in_use_is_one_line(self, start_server: StartServer, tmp_path: Path) -> None:
-        start_server()
+        server = start_server()
         done = run("serve", "--port", "0", "--data", "data", folder=tmp_path)
         assert done.code == 2
+        assert f"(it is process {server.process.pid}, at {server.url})" in done.line
         assert "data: another process is using this data folder" in done.line
         assert "--data" in done.line
 
@@ -188,12 +189,31 @@ class TestRefusals:
             ("[server]\nport 1", ["line 2", "not valid TOML"]),
             (
                 "[[metric]]\nname = 'r'\nwhere = 'a === 3'",
-                ["metric[0].where", "a === 3", "allowed are", "`=`"],
+                ['metric[0].where (metric "r", line 3): ', "a === 3", "allowed are", "`=`"],
             ),
             ("[[metric]]\nname = 'r'\nvalue = 'sin(a)'", ["metric[0].value", "sin(a)"]),
+            (
+                "[[metric]]\nname = 'a'\n\n[[metric]]\nvalue = 'b'\nname = 'rev'\nby = 'x'",
+                ['metric[1].by (metric "rev", line 7): '],
+            ),
+            ("[[metric]]\nvalue = 'b'", ["metric[0].name (line 1): is missing"]),
+            ("data = 'x'\n[journal]\n# how\nfsync = 3", ["journal.fsync (line 4): "]),
+            ("server = { port = 'x' }", ["server.port: "]),
             ("[transform]\nkeep = 'value >'", ["transform.keep", "value >"]),
         ],
-        ids=["name", "type", "choice", "syntax", "where", "value", "keep"],
+        ids=[
+            "name",
+            "type",
+            "choice",
+            "syntax",
+            "where",
+            "value",
+            "second",
+            "missing",
+            "line",
+            "inline",
+            "keep",
+        ],
     )
     def test_a_bad_configuration_is_one_line_with_file_key_found_and_allowed(
         self, command: str, text: str, said: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -209,6 +229,22 @@ class TestRefusals:
 class TestHelp:
     def test_the_version_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert say(capsys, "--version") == Done(0, f"streamgauge {__version__}\n", "")
+
+    def test_the_version_is_told_before_anything_else_is_loaded(self) -> None:
+        watched = [sys.executable, "-X", "importtime", "-m", "streamgauge", "--version"]
+        done = subprocess.run(watched, capture_output=True, check=True, text=True)
+        assert done.stdout == f"streamgauge {__version__}\n"
+        loaded = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+        assert "streamgauge.version" in loaded
+        assert loaded.isdisjoint({"streamgauge.cli", "numpy", "duckdb", "typer"})
+
+    def test_a_shell_can_complete_the_commands(self) -> None:
+        words = {"COMP_WORDS": "streamgauge re", "COMP_CWORD": "1", "_STREAMGAUGE_COMPLETE": "complete_bash"}
+        code = "import sys; sys.argv = ['streamgauge']; from streamgauge.__main__ import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | words, capture_output=True, check=True, text=True
+        )
+        assert done.stdout.split() == ["replay", "reload"]
 
     @pytest.mark.parametrize("command", ["", *COMMANDS])
     def test_help_has_an_example(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:

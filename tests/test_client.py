@@ -21,7 +21,7 @@ from fake_server import FakeServer, Refusal
 from server_process import ServerProcess
 from streamgauge import AsyncClient, Client
 from streamgauge.client import Counts, Undelivered
-from streamgauge.errors import BufferFull, ClientClosed, OptionError, Saturated, UnwritableEvent
+from streamgauge.errors import BufferFull, ClientClosed, NotSeveral, OptionError, Saturated, UnwritableEvent
 from web_tools import serving, until
 
 StartServer = Callable[..., ServerProcess]
@@ -274,6 +274,17 @@ class TestFull:
     ) -> None:
         with Client(fake.url, buffer_bytes=2000) as client, pytest.raises(UnwritableEvent, match=says):
             client.push_events([event(1), bad])
+        assert fake.requests == 0
+
+    @pytest.mark.parametrize("held", [{1, 2}, frozenset("ab")])
+    def test_a_set_is_no_json(self, held: object, fake: FakeServer) -> None:
+        with Client(fake.url) as client, pytest.raises(UnwritableEvent, match=r"value: a set, .* a list"):
+            client.push_event({"type": "a", "value": held})
+        assert fake.requests == 0
+
+    def test_one_event_where_several_are_expected_is_told_the_right_call(self, fake: FakeServer) -> None:
+        with Client(fake.url) as client, pytest.raises(NotSeveral, match="use push_event"):
+            client.push_events({"type": "a"})  # type: ignore[dict-item]
         assert fake.requests == 0
 
 

@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamgauge import Streamgauge, StreamgaugeError, embedded
-from streamgauge.errors import DataFolderInUse, OptionError, QueryError, Saturated, UnknownMetric
+from streamgauge.errors import DataFolderInUse, NotSeveral, OptionError, QueryError, Saturated, UnknownMetric
 
 START_S = 1_700_000_000
 REVENUE = {
@@ -129,6 +129,11 @@ class TestPushing:
         assert gauge.push_events(event(i) for i in range(20_000)).accepted == 20_000
         assert gauge.push_events([]).accepted == 0
         assert count(gauge) == 20_000
+
+    def test_one_event_where_several_are_expected_is_told_the_right_call(self, gauge: Streamgauge) -> None:
+        with pytest.raises(NotSeveral, match="got one mapping; use push_event"):
+            gauge.push_events(event(1))  # type: ignore[arg-type]
+        assert count(gauge) == 0
 
     def test_a_batch_comes_after_what_was_pushed_before_it(self) -> None:
         last = {"metric": [{"name": "latest", "aggregates": ["last"]}]}
@@ -243,6 +248,23 @@ class TestAsking:
             [series] = gauge.query("revenue")
         assert series["by"] == {"country": "DE"}
         assert series["totals"] == {"sum": 15.0, "count": 2}
+
+    @pytest.mark.parametrize("kind", [str, Path])
+    def test_options_may_be_a_file_and_are_in_memory_too_unless_it_says_where(
+        self, kind: Callable[[Path], str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("conf.toml").write_text('[events]\ntype = "kind"\n')
+        with Streamgauge(kind(Path("conf.toml"))) as gauge:
+            gauge.push_event({"kind": "a"})
+            assert gauge.query("events", aggregates="count")[0]["totals"] == {"count": 1}
+        assert [path.name for path in tmp_path.iterdir()] == ["conf.toml"]
+        Path("conf.toml").write_text('data = "kept"\n')
+        with Streamgauge("conf.toml"):
+            assert Path("kept").is_dir()
+        Path("conf.toml").write_text("[event]\n")
+        with pytest.raises(OptionError, match=r"conf\.toml: event: unknown option"):
+            Streamgauge("conf.toml")
 
     def test_fields_of_other_names_are_options(self) -> None:
         with Streamgauge({"events": {"type": "kind", "timestamp": "at"}}) as gauge:

@@ -113,6 +113,8 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
             '{"type":"a","timestamp":1770000601}',
             "timestamp: 601 s ahead of this server's clock; at most 600 s",
         ),
+        ('{"type":"a","timestamp":1770012600}', "timestamp: 3.5 hours ahead of this server's clock; at most"),
+        ('{"type":"a","timestamp":1801536000}', "timestamp: 365 days ahead of this server's clock; at most"),
     ],
 )
 def test_the_reason_names_the_field_and_what_is_wrong(line: str, reason: str) -> None:
@@ -121,6 +123,14 @@ def test_the_reason_names_the_field_and_what_is_wrong(line: str, reason: str) ->
     assert reason in found
     assert len(found) < 400
     assert_the_batch_is_judged_line_by_line([b'{"type":"a"}', line.encode(), b'{"type":"b"}'])
+
+
+@pytest.mark.parametrize("field", ["type", "user_id", "city"])
+def test_a_byte_that_is_no_utf8_is_named_with_its_place_in_the_line(field: str) -> None:
+    start = b'{"type":"a","%s":"M' % field.encode()
+    found = problem_of(start + b'\xfcnchen"}', MAPPING, EventLimits(), NOW_US)
+    assert found is not None
+    assert f"not UTF-8: byte {len(start) + 1} (0xfc) does not belong there; convert it" in found
 
 
 @pytest.mark.parametrize(

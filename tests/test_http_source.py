@@ -251,7 +251,15 @@ async def test_nothing_acceptable_is_422_with_the_reason(shard: Shard, body: str
 
 async def test_an_array_without_events_is_422(shard: Shard) -> None:
     answer = await send(shard.source, b"[]")
-    assert (answer.status, answer.json) == (422, {"accepted": 0, "rejected": 0, "errors": []})
+    assert (answer.status, answer.json) == (
+        422,
+        {
+            "accepted": 0,
+            "rejected": 0,
+            "errors": [],
+            "detail": "body: the array is empty; expected at least one event",
+        },
+    )
 
 
 @pytest.mark.parametrize("media", [JSON, LINES])
@@ -496,7 +504,7 @@ async def test_a_closed_journal_answers_503_and_nothing_is_counted_as_received(s
 
 async def test_the_query_string_says_which_fields_play_which_part(shard: Shard) -> None:
     body = b'{"event":"buy","ts":1769860800000,"am\xc3\xb6unt":3}'
-    answer = await send(shard.source, body, query="type=event&timestamp=ts&value=am%C3%B6unt&other=1")
+    answer = await send(shard.source, body, query="type=event&timestamp=ts&value=am%C3%B6unt")
     assert answer.status == 202
     mapping = {"type": "event", "timestamp": "ts", "value": "amöunt"}
     assert shard.journal.entries[0].context == {"mapping": mapping}
@@ -528,9 +536,24 @@ async def test_a_mapping_that_cannot_be_is_400(door: FakeDoor, query: str) -> No
     assert door.payloads == []
 
 
-async def test_other_parameters_of_the_query_are_no_matter(door: FakeDoor) -> None:
-    assert (await send(source_of(door), EVENT, query="utm=1&flag&x=%ff")).status == 202
-    assert door.payloads[0][2] == FieldMapping()
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("type=event&timestmap=ts", "'timestmap': unknown; did you mean timestamp?"),
+        ("eventid=id", "'eventid': unknown; did you mean event_id?"),
+        ("TYPE=event", "'TYPE': unknown; did you mean type?"),
+        ("utm=1", "'utm': unknown; There are type, timestamp, value, user_id, event_id"),
+        ("flag", "'flag': unknown"),
+    ],
+)
+@pytest.mark.parametrize("kind", [JSON, LINES])
+async def test_an_unknown_parameter_is_named_with_the_nearest_right_one_and_nothing_is_taken(
+    door: FakeDoor, query: str, said: str, kind: str
+) -> None:
+    answer = await send(source_of(door), EVENT, {"Content-Type": kind}, query=query)
+    assert (answer.status, answer.json["code"]) == (422, "unknown_parameter")
+    assert said in answer.json["detail"]
+    assert (door.payloads, door.refused) == ([], 1)
 
 
 @pytest.mark.parametrize("parts", [[], [EVENT], [EVENT + b"\n", EVENT[:5]]])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -486,13 +487,27 @@ def test_a_host_of_this_machine_alone_is_allowed(host: str) -> None:
 @pytest.mark.parametrize(
     "host", [ANY_ADDRESS, "::", "192.0.2.7", "example.com", "127.1", "localhost.example.com"]
 )
-def test_a_host_that_others_can_reach_needs_an_explicit_yes(host: str) -> None:
+def test_a_host_that_others_can_reach_needs_an_explicit_yes(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: ["an address"])
     error = refusal_of({"server": {"host": host}})
     assert error.path == "server.host"
     assert "API keys are not available yet" in error.problem
     assert "server.insecure = true" in error.fix
     assert from_mapping({"server": {"host": host, "insecure": True}}).server.host == host
     assert load(None, {"server.host": host, "server.insecure": True}).server.host == host
+
+
+def test_a_host_that_nobody_knows_is_not_said_to_be_open_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    error = refusal_of({"server": {"host": "nosuch.host"}})
+    assert error.path == "server.host"
+    assert '"nosuch.host" is neither an address nor a name that this machine can look up' in error.problem
+    assert "reached" not in str(error)
 
 
 # Files that are no configuration

@@ -257,7 +257,8 @@ class TestStream:
         sending.send_signal(signal.SIGINT)  # perhaps before it has heard of the second
         out, err = sending.communicate(timeout=60)
         assert re.match(
-            r"stopped before the end\n(2 events accepted|whether the last 1 events .* not known\n1 events accepted)",
+            r"stopped; 2 events were accepted so far; they count again if they are sent again\n2 events accepted|"
+            r"stopped; 1 events .*\nwhether the last 1 events .* not known\n1 events accepted",
             out.decode(),
         )
         assert (sending.returncode, err) == (130, b"")
@@ -273,6 +274,24 @@ class TestStream:
             assert [one["id"] for one in fake.events] == [0]
             assert (outcome.accepted, outcome.unknown, outcome.was_interrupted) == (1, 0, True)
             assert not send(fake, "a.ndjson").accepted, "a file is there to be sent again"
+
+    @pytest.mark.parametrize(("fields", "has_ids"), [({}, False), ({"event_id": "id"}, True)])
+    def test_stopped_events_that_name_themselves_are_not_said_to_count_again(
+        self, fields: dict[str, str], *, has_ids: bool, write: Write
+    ) -> None:
+        with FakeServer() as fake:
+            assert send(fake, write("a.ndjson", event(0)), fields=fields).has_ids is has_ids
+
+    def test_ctrl_c_before_anything_is_sent_says_so(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: Any, **__: Any) -> Iterator[Line]:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(replaying, "lines_of", interrupted)
+        with FakeServer() as fake:
+            outcome = send(fake, write("a.ndjson", event(0)), shift_to_now=True)
+        assert (outcome.sent, outcome.was_interrupted) == (0, True)
 
     def test_what_was_being_sent_when_ctrl_c_came_is_said_to_be_unknown(
         self, write: Write, monkeypatch: pytest.MonkeyPatch
@@ -527,6 +546,43 @@ class TestOutcome:
             assert fake.events == []
             assert send(fake, name, fields={"timestamp": "timestamp"}).first_us == NOW_US
 
+    @pytest.mark.parametrize(
+        ("field", "value", "option"),
+        [
+            ("Created At (UTC)", "2026-01-01 10:00:00", r"--timestamp 'Created At \(UTC\)', or"),
+            (
+                "orderDate",
+                "31/01/2026",
+                r"--timestamp orderDate \(once `31/01/2026` is written as ISO 8601\), or",
+            ),
+            ("TS", 1_790_000_000, "--timestamp TS, or"),
+        ],
+    )
+    def test_a_field_whose_name_speaks_of_time_is_asked_about(
+        self, field: str, value: object, option: str, write: Write
+    ) -> None:
+        with FakeServer() as fake:
+            with pytest.raises(ReplayError, match=f"line 1: no `timestamp`.* {option}"):
+                send(fake, write("a.ndjson", {"type": "a", field: value}))
+            assert fake.events == []
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("time_spent", 12.5), ("at", "home"), ("date", "Friday"), ("stats", "2026-01-01")],
+    )
+    def test_a_field_that_holds_no_time_is_not_asked_about(
+        self, field: str, value: object, write: Write
+    ) -> None:
+        with FakeServer() as fake:
+            assert send(fake, write("a.ndjson", {"type": "a", field: value})).accepted == 1
+
+    def test_a_second_file_that_seems_to_know_its_time_is_asked_about_too(self, write: Write) -> None:
+        names = [write("a.ndjson", event(0)), write("b.ndjson", {"type": "a", "ts": START_MS})]
+        with FakeServer() as fake:
+            with pytest.raises(ReplayError, match=r"b\.ndjson, line 1: no `timestamp`.*1 events had been"):
+                send(fake, *names)
+            assert len(fake.events) == 1
+
     def test_one_unreadable_time_does_not_cost_the_others_their_range(self, write: Write) -> None:
         name = write("a.ndjson", event(0), event(1, timestamp="yesterday"), event(2, timestamp=[]), event(3))
         with FakeServer() as fake:
@@ -606,6 +662,103 @@ class TestOutcome:
         first, last = re.findall(r"=(\d+)", page_address("localhost:4000/", outcome))
         assert all(int(first) * 1000 <= at < int(last) * 1000 for at in times_us)
         assert describe_range(outcome).endswith(" UTC")
+
+
+class TestNamedFields:
+    """Fields that the command line names and the first events do not have."""
+
+    @pytest.mark.parametrize(
+        ("part", "named", "option", "found"),
+        [
+            ("timestamp", "tss", "--timestamp", "ts"),
+            ("timestamp", "created at (utc)", "--timestamp", "Created At (UTC)"),
+            ("value", "durationms", "--value", "duration_ms"),
+            ("user_id", "userid", "--user-id", "userId"),
+            ("event_id", "messageid", "--event-id", "messageId"),
+            ("type", "evnt", "--type", "event"),
+        ],
+    )
+    def test_nothing_is_sent_and_the_nearest_right_name_comes_first(
+        self, part: str, named: str, option: str, found: str, write: Write
+    ) -> None:
+        row = {"event": "a", "type": "a", "other": 1, found: START_MS}
+        with FakeServer() as fake:
+            with pytest.raises(ReplayError) as refused:
+                send(fake, write("a.ndjson", *[row] * 3), fields={part: named})
+            assert fake.requests == 0
+        said = str(refused.value)
+        assert f"line 1: {option}: the first 3 events have no field `{named}`; did you mean {option} " in said
+        assert f"There are `{found}`, " in said
+        assert "`other`" in said
+        assert "--trust-fields" in said
+
+    def test_a_column_in_other_capitals_is_named_as_the_shell_takes_it(
+        self, start_server: StartServer, write: Write, tmp_path: Path
+    ) -> None:
+        server = start_server()
+        write("a.csv", text=b"type,Created At (UTC)\na,2026-01-31 12:00:00\n")
+        words = ["replay", "a.csv", "--url", server.url, "--timestamp"]
+        done = run(*words, "created at (utc)", folder=tmp_path)
+        assert (done.code, done.out) == (2, "")
+        assert "did you mean --timestamp 'Created At (UTC)'?" in done.line
+        assert server.get("/api/ledger")["received"] == 0
+        assert run(*words, "Created At (UTC)", folder=tmp_path).code == 0
+
+    def test_a_field_that_some_of_the_first_thousand_events_have_is_there(self, write: Write) -> None:
+        name = write("a.ndjson", *map(event, range(999)), event(999, price=1))
+        with FakeServer() as fake:
+            assert send(fake, name, fields={"value": "price"}).accepted == 1000
+
+    def test_a_field_that_comes_later_is_taken_where_the_names_are_to_be_trusted(
+        self, write: Write, tmp_path: Path
+    ) -> None:
+        write("a.ndjson", *map(event, range(1000)), event(1000, price=1))
+        with FakeServer() as fake:
+            words = ["replay", "a.ndjson", "--url", fake.url, "--value", "price"]
+            assert run(*words, folder=tmp_path).code == 2
+            assert fake.requests == 0
+            assert run(*words, "--trust-fields", folder=tmp_path).code == 0
+            assert len(fake.events) == 1001
+
+    def test_a_second_file_may_lack_what_is_optional_but_not_its_time(self, write: Write) -> None:
+        whole = {"type": "a", "ts": START_MS, "price": 1}
+        names = [write("a.ndjson", whole), write("b.ndjson", {"type": "a", "ts": START_MS})]
+        with FakeServer() as fake:
+            fields = {"timestamp": "ts", "value": "price"}
+            assert send(fake, *names, fields=fields).accepted == 2
+            with pytest.raises(ReplayError, match=r"c\.ndjson, line 1: --timestamp: .*2 events had been"):
+                send(fake, *names, write("c.ndjson", {"type": "a", "t": 1}), fields=fields)
+
+
+class TestReceiver:
+    """Which server files are sent to where none is named."""
+
+    def test_the_server_that_owns_the_data_folder_gets_them(
+        self, start_server: StartServer, write: Write, tmp_path: Path
+    ) -> None:
+        server = start_server()
+        write("a.ndjson", event(0))
+        done = run("replay", "a.ndjson", folder=tmp_path)
+        assert done.code == 0
+        assert done.line == f"sending to {server.url}, which owns the data folder data"
+        server.wait_until_committed()
+        assert server.ask(BY_ID) == [[0]]
+
+    def test_an_address_that_is_given_comes_before_the_folder(
+        self, start_server: StartServer, write: Write, tmp_path: Path
+    ) -> None:
+        server = start_server()
+        write("a.ndjson", event(0))
+        with FakeServer() as fake:
+            assert run("replay", "a.ndjson", "--url", fake.url, folder=tmp_path).code == 0
+            assert len(fake.events) == 1
+        assert server.get("/api/ledger")["received"] == 0
+
+    def test_a_folder_that_is_named_and_has_no_server_is_said(self, write: Write, tmp_path: Path) -> None:
+        write("a.ndjson", event(0))
+        done = run("replay", "a.ndjson", "--data", "mine", folder=tmp_path)
+        assert done.code == 2
+        assert "mine: no server is running on this data folder" in done.line
 
 
 @pytest.mark.parametrize(

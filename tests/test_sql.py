@@ -97,7 +97,7 @@ REFUSED = {
     "DESCRIBE SELECT * FROM raw_events": "expected a SELECT",
     "DESCRIBE 'secret.csv'": "expected a SELECT",
     "SUMMARIZE events": "expected a SELECT",
-    "SHOW TABLES": "expected a SELECT",
+    "SHOW TABLES": "got SHOW; there are the views events and rollups; DESCRIBE events tells its columns",
     "VALUES (1)": "expected a SELECT",
     "PREPARE p AS SELECT 1": "expected a SELECT",
     # tables that are not the views
@@ -195,6 +195,42 @@ def test_anything_else_is_refused_and_told_what_is_allowed(sql: str, says: str) 
         check_select(sql)
     assert says in str(refused.value)
     assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        (
+            "SELECT * FROM events GRUOP BY type",
+            "`BY` (line 1, column 28), after `SELECT * FROM events GRUOP`",
+        ),
+        ("SELECT type\nFORM events", "`events` (line 2, column 6)"),
+        ("SELECT a FROM events WHERE", "something is missing at `WHERE` (line 1, column 22)"),
+        ("SELECT 'a FROM events", "a quote or a comment is not closed"),
+    ],
+)
+def test_a_mistake_in_the_syntax_is_told_with_its_word_and_its_place(sql: str, says: str) -> None:
+    with pytest.raises(QueryError) as refused:
+        check_select(sql)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "field"),
+    [
+        ("SELECT country, p99 FROM events", "country"),
+        ("SELECT e.country FROM events AS e", "country"),
+        ('SELECT "ship to" FROM events', '"ship to"'),
+    ],
+)
+def test_a_column_that_is_a_field_of_events_is_told_how_to_be_read(
+    store: Store, sql: str, field: str
+) -> None:
+    with pytest.raises(QueryError) as refused:
+        store.query(check_select(sql), [], timeout_s=10.0, max_rows=1)
+    way = f"event->>'$.{field}'"
+    assert f"\nfields of an event are read as {way}; see docs/sql.md" in str(refused.value)
+    assert store.query(f"SELECT {way} FROM events", [], timeout_s=10.0, max_rows=9).columns
 
 
 def test_a_text_that_is_too_long_is_not_even_read() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import json
 import random
+import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from command_line import run
 from server_process import ServerProcess
 from soak import trials
 from streamgauge.errors import Saturated
+from streamgauge.opening import verify_folder
 from streamgauge.store import Retention
 from streamgauge.stores.audit import DuckDBAudit
 from streamgauge.stores.duckdb import DuckDBStore
@@ -74,6 +77,25 @@ def test_a_metric_that_is_no_more_configured_is_named_as_not_checked(folder: Fol
         "rows of metric revenue", "rows of metric visitors",
     }  # fmt: skip
     assert all("unknown" in line for line in report.not_checked)
+
+
+def test_without_its_configuration_the_metrics_are_those_that_the_folder_keeps(folder: Folder) -> None:
+    report = verify_folder(type(folder.options)(data=str(folder.data)))
+    expect_clean(report)
+    assert report.checked.metrics == ["events", "latency", "revenue", "visitors"]
+    assert (report.not_checked, report.unknown_rows) == ([], 0)
+
+
+def test_metrics_that_nothing_knows_end_the_command_with_a_code_of_their_own(
+    folder: Folder, tmp_path: Path
+) -> None:
+    shutil.copytree(folder.data, tmp_path / "data")
+    assert run("verify", folder=tmp_path).code == 0
+    shutil.rmtree(tmp_path / "data" / "configurations")
+    done = run("verify", folder=tmp_path)
+    assert done.code == 3
+    assert "--config" in done.out.splitlines()[-1]
+    assert re.search(r"no differences in what was checked; [\d,]+ rollup rows could not be", done.out)
 
 
 def resolutions(folder: Folder) -> set[int]:
@@ -223,6 +245,16 @@ async def test_a_server_without_a_folder_can_be_verified_too() -> None:
         report = await verified(served)
         assert report["ok"]
         assert report["not_checked"] == ["the journal: there is none"]
+
+
+async def test_a_running_server_knows_the_metrics_that_it_had_before(tmp_path: Path) -> None:
+    async with serving(tmp_path / "data", **PLAIN) as served:
+        await fill(served, 5, requests=4)
+    async with serving(tmp_path / "data", store=PLAIN["store"]) as served:
+        report = await verified(served)
+        assert report["ok"]
+        assert report["checked"]["metrics"] == ["events", "latency", "revenue", "visitors"]
+        assert report["unknown_rows"] == 0
 
 
 class Held:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from streamgauge.configurations import FOLDER, Configurations
 from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import (
     ServerFailed,
@@ -22,7 +23,7 @@ from streamgauge.journals.file import FileJournal
 from streamgauge.journals.reading import LiveReading
 from streamgauge.live.hub import About, Hub
 from streamgauge.live.pulse import Pulse, StageCount
-from streamgauge.opening import OpenEngine, instance_of
+from streamgauge.opening import OpenEngine, instance_of, with_kept
 from streamgauge.options import Options
 from streamgauge.reloading import ConfigurationFile, Reloader
 from streamgauge.remote import ADDRESS_FILE
@@ -36,6 +37,7 @@ from streamgauge.sources.registry import check_sources, make_sources
 from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Table
 from streamgauge.telemetry import Exposition, ServerCollector
+from streamgauge.verify import Rules
 from streamgauge.version import __version__
 from streamgauge.web.access import access_of
 from streamgauge.web.api import write_csv
@@ -287,9 +289,16 @@ class App:
 
     def _verify_desk(self) -> VerifyDesk:
         engine = self.engine
+        kept = Configurations(Path(self._options.data) / FOLDER)
+        in_memory = self._options.store_url() == IN_MEMORY
+
+        def rules() -> Rules:
+            today = rules_of(self._options, engine.now_us())
+            return today if in_memory else with_kept(today, kept)
+
         self._verifying = VerifyDesk(
             audit=engine.store.audit,
-            rules=lambda: rules_of(self._options, engine.now_us()),
+            rules=rules,
             journals=lambda: (
                 {SHARD: LiveReading(engine.journal)} if isinstance(engine.journal, FileJournal) else {}
             ),

@@ -28,6 +28,7 @@ from streamgauge.commands.dead_letters import Letters, RemoteLetters, StoredLett
 from streamgauge.commands.dead_letters import register as register_dead_letters
 from streamgauge.commands.reload import register as register_reload
 from streamgauge.commands.verify import register as register_verify
+from streamgauge.config_lines import place_of
 from streamgauge.errors import (
     InternalError,
     JournalError,
@@ -60,7 +61,6 @@ cli = typer.Typer(
     epilog="Example: streamgauge demo, and then open http://localhost:4000",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 console = Console()
 Field = str | None
@@ -122,7 +122,6 @@ Data = Annotated[
     str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let other machines in, without API keys.")]
-Url = Annotated[str, typer.Option(help="The server's address.")]
 
 
 @cli.callback(invoke_without_command=True)
@@ -181,11 +180,15 @@ def _listening(host: str | None, port: int | None, *, insecure: bool) -> dict[st
 
 def _load(file: Path | None, overrides: Mapping[str, object]) -> Options:
     """Read and check the configuration, its expressions too, and name the file where something is wrong."""
-    options = config.load(file, overrides)
+    prefix = f"{file}: "
     try:
+        options = config.load(file, overrides)
         settings.check(options)
     except OptionError as exc:
-        raise OptionError(f"{file}: {exc.path}", exc.problem, exc.fix) from exc
+        if file is None or exc.path.startswith("command line: ") or exc.path == str(file):
+            raise
+        option = exc.path.removeprefix(prefix)
+        raise OptionError(f"{prefix}{option}{place_of(option, file)}", exc.problem, exc.fix) from exc
     return options
 
 
@@ -358,7 +361,14 @@ def replay(
         ),
     ],
     *,
-    url: Url = DEFAULT_URL,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="The server's address; default: whoever owns the data folder, and where nobody does, "
+            f"{DEFAULT_URL}."
+        ),
+    ] = None,
+    data: Data = None,
     type: Annotated[Field, typer.Option(help="The field that says what happened.")] = None,  # noqa: A002
     timestamp: Annotated[Field, typer.Option(help="The field that says when.")] = None,
     value: Annotated[Field, typer.Option(help="The field with the number to measure.")] = None,
@@ -378,12 +388,26 @@ def replay(
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="Move times so that the last event is now.")
     ] = False,
+    trust_fields: Annotated[
+        bool,
+        typer.Option("--trust-fields", help="Send even where the first events lack a field that was named."),
+    ] = False,
 ) -> None:
     """Send files of events to a server. Fields that are not named are those that the server expects."""
+    announced: Iterator[str] = iter(())
+    if url is None:
+        url, whose = _receiver(data)
+        announced = iter([f"sending to {url}{whose}"])
     given = {"type": type, "timestamp": timestamp, "value": value, "user_id": user_id, "event_id": event_id}
     pace = replaying.Pace(speed=speed, shift_to_now=shift_to_now)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     errors = Console(stderr=True)
+
+    def note(read: int) -> None:
+        for line in announced:  # once, and only when there is something to send
+            errors.print(line, highlight=False, soft_wrap=True)
+        progress.update(task, advance=read)
+
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("sending", total=bytes_of(files))
         outcome = replaying.replay(
@@ -392,16 +416,30 @@ def replay(
             fields={part: name for part, name in given.items() if name is not None},
             form=format_of(format),
             pace=pace,
-            progress=lambda read: progress.update(task, advance=read),
+            progress=note,
+            trusted=trust_fields,
         )
     _tell(outcome, url)
     if outcome.was_interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
+def _receiver(data: str | None) -> tuple[str, str]:
+    """Give the address of the server that owns a data folder, and words that say so; or the default one."""
+    folder = config.load(None, {"data": data}).data
+    with _usable_folder(folder):
+        owner = Remote.owner_of(Path(folder))
+    if owner is None and data is not None:
+        raise _no_server(data)
+    if owner is None:
+        return DEFAULT_URL, ""
+    return owner.url, f", which owns the data folder {folder}"
+
+
 def _tell(outcome: replaying.Outcome, url: str) -> None:
     if outcome.was_interrupted:
-        print("stopped before the end")
+        again = "" if outcome.has_ids or not outcome.accepted else "; they count again if they are sent again"
+        print(f"stopped; {outcome.accepted:,} events were accepted so far{again}")
     if outcome.unknown:
         print(f"whether the last {outcome.unknown:,} events were accepted is not known")
     if not outcome.sent and not outcome.rejected:
@@ -501,15 +539,19 @@ def _verified(url: str | None, data: str | None, config_file: Path | None) -> Re
 register_verify(cli, _verified, _plain_errors)
 
 
+def _no_server(data: str) -> StreamgaugeError:
+    return StreamgaugeError(
+        f"{data}: no server is running on this data folder; name the folder with --data, or a server with --url"
+    )
+
+
 def _reloaded(url: str | None, data: str | None, config_file: Path | None) -> Reloaded:
     """Have the server that owns a data folder, or the one at an address, reload."""
     options = config.load(config_file, {"data": data})
     with _usable_folder(options.data):
         remote = Remote(url) if url else Remote.owner_of(Path(options.data))
     if remote is None:
-        raise StreamgaugeError(
-            f"{options.data}: no server is running on this data folder; name the folder with --data, or a server with --url"
-        )
+        raise _no_server(options.data)
     return remote.call("POST", RELOAD_PATH, Reloaded, {})
 
 

@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import json
 import re
+import socket
 import stat
 import tomllib
 from collections import Counter
@@ -82,7 +83,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
     Raises OptionError for the first thing that is wrong.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    values = {} if path is None else _read(path)
+    values = {} if path is None else read(path)
     for key, value in given.items():
         _put(values, key, value)
     return _checked(values, _Origin("" if path is None else str(path), frozenset(given)))
@@ -109,7 +110,8 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Give what a TOML file holds, unchecked. Raises OptionError where it is none."""
     place = str(path)
     try:
         kind = _kind(path)
@@ -381,12 +383,27 @@ def _plain(value: float) -> str:
 
 def _open_to_others(server: ServerOptions) -> Iterator[_Conflict]:
     """There are no API keys yet, so other machines are kept out unless somebody insists."""
-    if not server.insecure and not is_loopback(server.host):
+    if server.insecure or is_loopback(server.host):
+        return
+    if not _is_known(server.host):
+        yield _Conflict(
+            "server.host",
+            f"{_shown(server.host)} is neither an address nor a name that this machine can look up",
+            'use "127.0.0.1"',
+        )
+    else:
         yield _Conflict(
             "server.host",
             f"{_shown(server.host)} can be reached from other machines, and API keys are not available yet",
             'use "127.0.0.1", or accept that anyone can read and write with server.insecure = true (--insecure)',
         )
+
+
+def _is_known(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,14 @@ class Configurations:
             return None
         kept = Kept(sections, source)
         return kept if kept.hash == configuration else None
+
+    def newest_first(self) -> Iterator[Kept]:
+        """Give all texts that are there, the one that was in force last before the others."""
+        ages = {path: path.stat().st_mtime_ns for path in self._folder.glob("*.json")}
+        for path in sorted(ages, key=ages.__getitem__, reverse=True):
+            kept = self.find(path.stem)
+            if kept is not None:
+                yield kept
 
     def _files(self, configuration: str) -> tuple[Path, Path]:
         return self._folder / f"{configuration}.json", self._folder / f"{configuration}.py"

@@ -18,10 +18,18 @@ import structlog
 from streamgauge import config, logs
 from streamgauge.app import App
 from streamgauge.engine import Engine
-from streamgauge.errors import InternalError, OptionError, QueryTimeout, Saturated, StreamgaugeError
+from streamgauge.errors import (
+    InternalError,
+    NotSeveral,
+    OptionError,
+    QueryTimeout,
+    Saturated,
+    StreamgaugeError,
+)
 from streamgauge.intake import Receipt
 from streamgauge.metrics.query import ask
 from streamgauge.opening import OpenEngine
+from streamgauge.options import Options
 from streamgauge.settings import IN_MEMORY, mapping_of
 from streamgauge.web.api import metric_body
 from streamgauge.web.bridge import Bridge, Inside
@@ -52,7 +60,7 @@ class Streamgauge:
     Where an event loop runs, `async with` and the methods that end in `_async` hold it up in nothing. `asgi()` is the
     dashboard with its API, to be mounted inside another application.
 
-    options: a configuration as in the file, for instance `{"metric": [{"name": ...}]}`. data: a folder to keep
+    options: a configuration as in the file, for instance `{"metric": [{"name": ...}]}`, or the path of such a file. data: a folder to keep
     everything in; without one, everything is in memory and gone with the process. Safe to use from several threads,
     also where an event loop is running. It starts with the first use and ends with `close`, the `with` block or the
     program. It belongs to the process that started it: a forked child makes its own.
@@ -60,10 +68,10 @@ class Streamgauge:
     """
 
     def __init__(
-        self, options: Mapping[str, object] | None = None, *, data: str | Path | None = None
+        self, options: Mapping[str, object] | str | Path | None = None, *, data: str | Path | None = None
     ) -> None:
         logs.configure()
-        self._options = config.from_mapping(_with_defaults(dict(options or {}), data))
+        self._options = _options_of(options, data)
         if self._options.source:
             raise OptionError(
                 "source", "inside a program nothing is fetched", "push events, or use `streamgauge serve`"
@@ -147,7 +155,7 @@ class Streamgauge:
 
         Waits while there is no room, at most half a minute; raises Saturated then, and has accepted none of them.
         """
-        wanted = events if isinstance(events, list) else list(events)  # who waits here cannot change it
+        wanted = _several(events)
         self._ready()
         return self._call(self._hand_over(wanted))
 
@@ -156,7 +164,7 @@ class Streamgauge:
         metric: str = "events",
         *,
         by: str | Sequence[str] | None = None,
-        aggregates: Sequence[str] | None = None,
+        aggregates: str | Sequence[str] | None = None,
         start: float | None = None,
         end: float | None = None,
         step: int | None = None,
@@ -172,16 +180,22 @@ class Streamgauge:
         return self._call(self._query(self._ready(), metric, start, end, options))
 
     async def _query(
-        self, engine: Engine, name: str, since: float | None, until: float | None, options: dict[str, Any]
+        self,
+        engine: Engine,
+        metric_name: str,
+        since: float | None,
+        until: float | None,
+        options: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        if isinstance(options["by"], str):
-            options["by"] = [options["by"]]
+        for name in ("by", "aggregates"):
+            if isinstance(options[name], str):
+                options[name] = [options[name]]
         start = None if since is None else math.floor(since)
         end = None if until is None else math.ceil(until)
         await self._hand_over()
         if not await engine.flush():
             raise QueryTimeout("what was pushed is not counted yet; push less at a time, or ask again later")
-        metric = engine.reader.metric(name)
+        metric = engine.reader.metric(metric_name)
         if start is None or end is None:
             first, last = await engine.reader.extent(metric) or (0, 0)
             start, end = first if start is None else start, last + 1 if end is None else end
@@ -189,7 +203,7 @@ class Streamgauge:
         question = ask(metric, start=start, end=end, **options)
         series = await engine.reader.answer(metric, question)
         answer = Answer(
-            metric=name, start_ms=start * 1000, end_ms=end * 1000, step=question.step, as_of=0,
+            metric=metric_name, start_ms=start * 1000, end_ms=end * 1000, step=question.step, as_of=0,
             aggregates=question.aggregates, series=series,
         )  # fmt: skip
         found: list[dict[str, Any]] = metric_body(answer)["series"]
@@ -213,7 +227,7 @@ class Streamgauge:
 
     async def push_events_async(self, events: Iterable[Event]) -> Receipt:
         """Count many events as `push_events` does. Cancelled, it does not say whether they are counted; all are, or none."""
-        wanted = list(events)
+        wanted = list(_several(events))  # whose own list may change while others have their turn
         await self._ready_async()
         return await self._call_async(self._hand_over(wanted))
 
@@ -222,7 +236,7 @@ class Streamgauge:
         metric: str = "events",
         *,
         by: str | Sequence[str] | None = None,
-        aggregates: Sequence[str] | None = None,
+        aggregates: str | Sequence[str] | None = None,
         start: float | None = None,
         end: float | None = None,
         step: int | None = None,
@@ -413,6 +427,26 @@ class Streamgauge:
         self._lock = threading.RLock()
         self._pushed.clear()
         self._why_not = "it belongs to the process that this one was forked from; make another here"
+
+
+def _several(events: Iterable[Event]) -> list[Event]:
+    """Give the events as a list: the same, where it is one."""
+    if isinstance(events, Mapping):
+        raise NotSeveral
+    return events if isinstance(events, list) else list(events)
+
+
+def _options_of(given: Mapping[str, object] | str | Path | None, data: str | Path | None) -> Options:
+    """Read options as a mapping or as a file; in memory where neither says where to keep anything."""
+    if not isinstance(given, str | Path):
+        return config.from_mapping(_with_defaults(dict(given or {}), data))
+    file = Path(given)
+    there = config.read(file)
+    overrides: dict[str, object] = {"data": None if data is None else str(data)}
+    store = there.get("store", {})
+    if data is None and "data" not in there and isinstance(store, Mapping) and "url" not in store:
+        overrides |= {"store.url": IN_MEMORY, "store.raw_events": store.get("raw_events", False)}
+    return config.load(file, overrides)
 
 
 def _with_defaults(values: dict[str, object], data: str | Path | None) -> dict[str, object]:

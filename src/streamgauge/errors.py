@@ -11,6 +11,7 @@ An error carries fields and makes its message from them, so that callers never p
             TooLarge            a limit on size was exceeded (413)
             UnsupportedEncoding an encoding that we do not speak (415)
             IdempotencyKeyReused a key came before with another body (422)
+            UnknownParameter    a query string has a parameter that there is not (422)
         QueryError              a question that cannot be answered as put (400)
             UnknownMetric       no metric of that name (404)
             QueryTimeout        it took longer than its limit (503)
@@ -24,11 +25,14 @@ An error carries fields and makes its message from them, so that callers never p
         JournalError            the journal failed
             JournalDamaged      a journal file does not hold what it should
         UnwritableEvent         an event that a client cannot write as JSON
+        NotSeveral              one event where several were expected
         BufferFull              a client's buffer stayed full
         ClientClosed            a client takes no more events
         StageFailed             a stage failed more often than its supervisor allows
         InternalError           a broken invariant: a bug of ours
 """
+
+from difflib import get_close_matches
 
 
 class StreamgaugeError(Exception):
@@ -99,6 +103,18 @@ class IdempotencyKeyReused(DecodeError):
         )
 
 
+class UnknownParameter(DecodeError):
+    """A query string has a parameter that there is not."""
+
+    code = "unknown_parameter"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        near = get_close_matches(name.lower(), known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        super().__init__(f"query: {name[:60]!r}: unknown; {hint}There are {', '.join(known)}")
+
+
 class TooLarge(DecodeError):
     """A limit on size was exceeded before memory was spent."""
 
@@ -159,12 +175,13 @@ class Draining(Saturated):
 
 
 class DataFolderInUse(StreamgaugeError):
-    """Another process owns the data folder."""
+    """Another process owns the data folder. process: its number; address: where it listens; where they are known."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, process: int | None = None, address: str = "") -> None:
+        self.folder, self.process, self.address = folder, process, address
+        who = f" (it is process {process}{f', at {address}' if address else ''})" if process else ""
         super().__init__(
-            f"{folder}: another process is using this data folder; stop it, or choose another with --data"
+            f"{folder}: another process is using this data folder; stop it, or choose another with --data{who}"
         )
 
 
@@ -208,6 +225,13 @@ class UnwritableEvent(StreamgaugeError, ValueError):
     def __init__(self, index: int, problem: str) -> None:
         self.index, self.problem = index, problem
         super().__init__(f"event {index}: {problem}")
+
+
+class NotSeveral(StreamgaugeError, TypeError):
+    """One event was given where several were expected."""
+
+    def __init__(self) -> None:
+        super().__init__("push_events: expected several events, got one mapping; use push_event")
 
 
 class BufferFull(StreamgaugeError):

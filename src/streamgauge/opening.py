@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from streamgauge.configurations import FOLDER, Configurations, Kept
 from streamgauge.durable import write_file
 from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import OptionError, StoreBehind
+from streamgauge.event import FieldMapping
 from streamgauge.in_flight import SetAside
 from streamgauge.journal import Journal
 from streamgauge.journals.file import FileJournal
@@ -32,10 +33,10 @@ from streamgauge.journals.recovery import instance_in, oldest_seq
 from streamgauge.look_back import LookBack
 from streamgauge.options import Options
 from streamgauge.ruleset import Ruleset
-from streamgauge.settings import IN_MEMORY, SHARD, kept_of, rules_of, settings_of
+from streamgauge.settings import IN_MEMORY, SHARD, kept_of, mapping_of, metrics_of, rules_of, settings_of
 from streamgauge.store import Position, Store
 from streamgauge.stores.registry import open_audit, open_store
-from streamgauge.verify import Report, verify
+from streamgauge.verify import Report, Rules, verify
 
 log = structlog.get_logger()
 
@@ -284,4 +285,27 @@ def verify_folder(options: Options) -> Report:
         if folder.is_dir():
             instance = known_instance(Path(options.data)) or instance_in(folder) or ""
             journals[SHARD] = FolderReading(folder, instance=instance, shard=SHARD)
-        return verify(audit, rules_of(options, time.time_ns() // 1000), journals=journals)
+        rules = with_kept(
+            rules_of(options, time.time_ns() // 1000), Configurations(Path(options.data) / FOLDER)
+        )
+        return verify(audit, rules, journals=journals)
+
+
+def with_kept(rules: Rules, configurations: Configurations) -> Rules:
+    """Add the metrics that earlier configurations had, where today's has none of that name; the latest counts.
+
+    Where none is configured at all (nobody named the file), fields play the parts that they played last.
+    """
+    metrics, mapping = dict(rules.metrics), rules.mapping
+    own = any(not metric.built_in for metric in metrics.values())
+    for kept in configurations.newest_first():
+        try:
+            then = from_mapping(kept.sections)
+            found = metrics_of(then)
+        except OptionError:  # another version of ours has kept it
+            continue
+        if not own and mapping == FieldMapping():
+            mapping = mapping_of(then)
+        own = True
+        metrics = {**found, **metrics}
+    return replace(rules, metrics=metrics, mapping=mapping)

@@ -69,6 +69,11 @@ class Remote:
     def __init__(self, url: str) -> None:
         self._address = Address.read(url)
 
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._address.url
+
     @classmethod
     def owner_of(cls, data: Path) -> Self | None:
         """Give the server that owns a data folder; None where none does."""

@@ -16,10 +16,10 @@ import msgspec
 from streamgauge.errors import StreamgaugeError
 from streamgauge.event import RESERVED, FieldMapping
 from streamgauge.event_files import FORMATS, STANDARD_INPUT, Format, Line, UnreadableFile, lines_of
-from streamgauge.events.clock import parse_timestamp
 from streamgauge.events.limits import LIKELY_TYPE_FIELDS
 from streamgauge.remote import Address, Remote, RemoteError, detail_of, unreachable
 from streamgauge.replay_bodies import Body, Gathering, Times
+from streamgauge.replay_fields import fields_of, missing_field, time_field, unread_time
 
 TICK_S: Final = 0.1  # with a speed, events this near to each other go together
 TIMEOUT_S: Final = 60.0
@@ -33,10 +33,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ACCEPTED, NOT_JSON, UNPROCESSABLE = 202, 400, 422
 NO_ROOM: Final = (429, 503)
 RETRY_S: Final = 1.0
-LIKELY_SINCE_US: Final = 946_684_800_000_000  # the year 2000; what is before is more likely another number
-LIKELY_TIME_FIELDS: Final = (
-    "ts", "time", "@timestamp", "datetime", "date", "created_at", "createdAt", "event_time", "eventTime", "occurred_at", "at",
-)  # fmt: skip
 
 
 class ReplayError(StreamgaugeError):
@@ -74,7 +70,8 @@ class Clock:
 class Outcome:
     """What became of what was sent. errors: the first few. first_us, last_us: the range of the accepted events' times.
 
-    was_interrupted: by Ctrl-C, before the end of the files. unknown: events that were under way then.
+    was_interrupted: by Ctrl-C, before the end of the files. unknown: events that were under way then. has_ids: whether
+    events name themselves, so that they count once however often they are sent.
     """
 
     sent: int = 0
@@ -83,6 +80,7 @@ class Outcome:
     duplicates: int = 0
     unknown: int = 0
     was_interrupted: bool = False
+    has_ids: bool = False
     errors: list[str] = field(default_factory=list)
     first_us: int | None = None
     last_us: int | None = None
@@ -129,29 +127,35 @@ def replay(
     pace: Pace | None = None,
     clock: Clock | None = None,
     progress: Callable[[int], None] = lambda bytes_read: None,
+    trusted: bool = False,
 ) -> Outcome:
     """Send files, one behind the other. form: how they are written; "auto" tells it of each.
 
     fields: which field plays which part, where that is not what the server says. A request whose answer was lost is sent
     again, and counts once. progress: told of the bytes read of the files, as they are on the disk.
     What comes slowly on standard input is sent after a moment, whole requests or not; Ctrl-C sends what was read of it.
+    Nothing is sent of a file whose first events lack a field that was named, unless the names are to be trusted.
     Raises ReplayError or UnreadableFile, which say what was accepted before, and RemoteError for a bad address.
     """
     pace, clock = pace or Pace(), clock or Clock()
     address, outcome = Address.read(url), Outcome()
-    mapping = FieldMapping(**{**_fields_at(url), **fields})
+    expected = FieldMapping(**_fields_at(url))
+    mapping = FieldMapping(**{**msgspec.structs.asdict(expected), **fields})
+    check = _FieldCheck({} if trusted else fields, expected, mapping, has_time="timestamp" in fields)
     times = Times(mapping)
-    shift_us = _shift(names, mapping, form, times, clock) if pace.shift_to_now else 0
+    shift_us = 0
     schedule = _Schedule(pace.speed, clock)
     sender = _Sender(address, fields, clock)
 
     def give(body: Body) -> None:
-        if "timestamp" not in fields and not outcome.sent:
-            _check_times(body, mapping)
+        check.look(body)
+        outcome.has_ids = check.has_ids
         for part in schedule.parts(body):
             _send(sender, _moved(part, mapping, shift_us), mapping, outcome, clock)
 
     try:
+        if pace.shift_to_now:
+            shift_us = _shift(names, mapping, form, times, clock)
         for name in names:
             gathering = Gathering(name, times, give, clock.monotonic)
             idle = gathering.hurry if name == STANDARD_INPUT else None
@@ -188,31 +192,45 @@ def _fields_at(url: str) -> dict[str, str]:
         return {}
 
 
+class _FieldCheck:
+    """Looks at the first events of each file before they are sent.
+
+    named: which field was said to play which part; a name that the server expects anyway is not held against them.
+    """
+
+    def __init__(
+        self, named: Mapping[str, str], expected: FieldMapping, mapping: FieldMapping, *, has_time: bool
+    ) -> None:
+        self._named = {part: name for part, name in named.items() if getattr(expected, part) != name}
+        self._mapping, self._has_time = mapping, has_time
+        self._seen: set[str] = set()
+        self.has_ids = False
+
+    def look(self, body: Body) -> None:
+        """Raise ReplayError where a file's first events lack a field, or seem to know their time by another."""
+        if body.file in self._seen:
+            return
+        names = fields_of(body.lines)
+        self.has_ids |= self._mapping.event_id in names
+        problem = missing_field(body, list(names), self._named, is_first=not self._seen)
+        self._seen.add(body.file)
+        if problem is not None:
+            raise ReplayError(problem)
+        if not self._has_time:
+            _check_times(body, self._mapping)
+
+
 def _check_times(body: Body, mapping: FieldMapping) -> None:
     """Refuse events that would all be counted at this moment, though they look as if they knew their time."""
     if any(at is not None for at in body.at_us) or body.unread:
         return
     try:
-        likely = _time_field(msgspec.json.decode(body.rows[0].text, type=dict[str, Any]))
+        event = msgspec.json.decode(body.rows[0].text, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):  # the server will say what is wrong
         return
-    if likely is not None:
-        raise ReplayError(
-            f"{body.place(0)}: no `{mapping.timestamp}`, so the events would be counted as of now; `{likely}` looks like "
-            f"their time: say --timestamp {likely}, or --timestamp {mapping.timestamp} to send them as of now"
-        )
-
-
-def _time_field(event: Mapping[str, Any]) -> str | None:
-    """Give the field of an event that looks like its time."""
-    return next((name for name in LIKELY_TIME_FIELDS if _is_time(event.get(name))), None)
-
-
-def _is_time(value: object) -> bool:
-    try:
-        return value is not None and parse_timestamp(value) >= LIKELY_SINCE_US
-    except ValueError:
-        return False
+    problem = unread_time(event, mapping.timestamp)
+    if problem is not None:
+        raise ReplayError(f"{body.place(0)}: {problem}")
 
 
 def _send(sender: _Sender, body: Body, mapping: FieldMapping, outcome: Outcome, clock: Clock) -> None:
@@ -415,7 +433,7 @@ def _hint(event: Mapping[str, Any], mapping: FieldMapping) -> str:
     """Name the fields of an event that look like its type and its time, where it has none."""
     likely = next((name for name in LIKELY_TYPE_FIELDS if isinstance(event.get(name), str)), None)
     hints = [f"--type {likely}"] if likely and not event.get(mapping.type) else []
-    when = _time_field(event)
+    when = time_field(event)
     hints += [f"--timestamp {when}"] if hints and when and mapping.timestamp not in event else []
     return f"Try {' '.join(hints)}. " if hints else ""
 

@@ -14,7 +14,7 @@ import msgspec
 from streamgauge.client.connection import Target
 from streamgauge.client.courier import Counts, Courier, Undelivered
 from streamgauge.client.settings import Settings, WhenFull
-from streamgauge.errors import ClientClosed, OptionError, UnwritableEvent
+from streamgauge.errors import ClientClosed, NotSeveral, OptionError, UnwritableEvent
 
 DEFAULT_URL: Final = "http://localhost:4000"
 
@@ -91,7 +91,9 @@ class ClientBase:
         return courier
 
     def _lines(self, events: Iterable[Event]) -> list[bytes]:
-        """Write events as lines of JSON. Raises UnwritableEvent, and has taken none then."""
+        """Write events as lines of JSON. Raises UnwritableEvent, or NotSeveral, and has taken none then."""
+        if isinstance(events, Mapping):
+            raise NotSeveral
         return [self._line(event, place) for place, event in enumerate(events)]
 
     def _line(self, event: Event, place: int = 0) -> bytes:
@@ -101,6 +103,9 @@ class ClientBase:
             line = self._encode(event if type(event) is dict else dict(event)) + b"\n"
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
             raise UnwritableEvent(place, f"cannot be written as JSON: {exc}") from exc
+        unordered = next((name for name, value in event.items() if isinstance(value, set | frozenset)), None)
+        if unordered is not None:  # the encoder would write it as a list, in any order
+            raise UnwritableEvent(place, f"{unordered}: a set, which JSON does not have; make a list of it")
         if len(line) > self._settings.buffer_bytes:
             raise UnwritableEvent(place, f"{len(line)} bytes, more than the whole buffer (buffer_bytes)")
         return line

@@ -16,6 +16,7 @@ from rich.table import Table
 from streamgauge.verify import Difference, Report
 
 DIFFERENT: Final = 1
+UNKNOWN: Final = 3  # of some rows nothing says how they were computed
 MOST_SHOWN: Final = 50
 Verified = Callable[[str | None, str | None, Path | None], Report]
 
@@ -46,6 +47,8 @@ def register(cli: typer.Typer, verified: Verified, plain_errors: Callable[[Any],
             tell(report)
         if not report.ok:
             raise typer.Exit(DIFFERENT)
+        if report.unknown_rows:
+            raise typer.Exit(UNKNOWN)
 
 
 def tell(report: Report) -> None:
@@ -66,10 +69,17 @@ def tell(report: Report) -> None:
     if not report.complete:
         print("not checked: the rest, since the time was up")
     if report.ok:
-        print("no differences")
+        print("no differences" + _but_unknown(report))
         return
     print(f"{_many(report.total, 'difference')}:")
     _tell_differences(report)
+
+
+def _but_unknown(report: Report) -> str:
+    if not report.unknown_rows:
+        return ""
+    rows = _many(report.unknown_rows, "rollup row")
+    return f" in what was checked; {rows} could not be, as their metrics are not known: name the configuration with --config"
 
 
 def _tell_differences(report: Report) -> None:

@@ -18,6 +18,7 @@ INT64_MAX: Final = 2**63 - 1
 RESERVED_PREFIX: Final = "_sg"  # the journal's own header lines begin so
 
 LIKELY_TYPE_FIELDS: Final = ("event", "event_type", "eventType", "name", "kind", "action", "event_name")
+SPANS: Final = (("days", 86_400_000_000), ("hours", 3_600_000_000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +58,25 @@ def _problem_of(line: bytes, mapping: FieldMapping, limits: EventLimits, now_us:
         event = msgspec.json.decode(line)
     except msgspec.ValidationError as exc:
         return f"event: {_lower(str(exc)).split(' - at ')[0]}"
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError:
+        return f"event: not JSON: {not_utf8(line)}"
+    except msgspec.DecodeError as exc:
         return f"event: not JSON: {_lower(str(exc))}"
     except RecursionError:
         return f"event: nested too deeply; at most {limits.depth} levels are allowed"
     if not isinstance(event, dict):
         return f"event: expected an object, got {describe(event)}"
     return _shape_problem(event, limits) or reserved_problem(event, mapping, limits, now_us)
+
+
+def not_utf8(text: bytes) -> str:
+    """Say which byte of a text, counted from 1, is the first that is no UTF-8, and what to do."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as exc:
+        found = f"byte {exc.start + 1:,} (0x{text[exc.start]:02x}) does not belong there"
+        return f"not UTF-8: {found}; convert it, as with iconv -f latin1 -t utf-8"
+    return "not UTF-8"
 
 
 def _shape_problem(event: dict[str, Any], limits: EventLimits) -> str | None:
@@ -138,8 +151,14 @@ def _time_problem(stamp: Any, mapping: FieldMapping, limits: EventLimits, now_us
     except ValueError as exc:
         return f"{mapping.timestamp}: {exc}, got {describe(stamp)}"
     if ahead_us > limits.max_ahead_us:
-        return f"{mapping.timestamp}: {ahead_us / 1e6:.0f} s ahead of this server's clock; at most {limits.max_ahead_us / 1e6:g} s are allowed"
+        return f"{mapping.timestamp}: {_span(ahead_us)} ahead of this server's clock; at most {_span(limits.max_ahead_us)} are allowed (events.max_ahead)"
     return None
+
+
+def _span(span_us: int) -> str:
+    """Write a span of time in the largest unit of which it has two or more."""
+    unit, size_us = next(((unit, size) for unit, size in SPANS if span_us >= 2 * size), ("s", 1_000_000))
+    return f"{span_us / size_us:,.0f} {unit}" if unit in {"s", "days"} else f"{span_us / size_us:.1f} {unit}"
 
 
 def missing_type(event: dict[str, Any], mapping: FieldMapping) -> str:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,11 +49,29 @@ def lock_folder(path: Path) -> FolderLock:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise DataFolderInUse(str(path)) from error
+        raise DataFolderInUse(str(path), _holder(file), _address(path)) from error
     except OSError:
         os.close(descriptor)
         raise
     return FolderLock(file, descriptor)
+
+
+def _holder(file: Path) -> int | None:
+    """Give the process that holds a lock, where the system tells."""
+    with suppress(OSError, ValueError):
+        inode = file.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()  # 1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF
+            if words[1] == "FLOCK" and words[5].endswith(f":{inode}") and int(words[4]) > 0:
+                return int(words[4])
+    return None
+
+
+def _address(folder: Path) -> str:
+    """Give where a folder's server says it listens."""
+    with suppress(OSError, UnicodeDecodeError):
+        return (folder / "address").read_text().strip()[:200]
+    return ""
 
 
 def _release(lock: FolderLock | None) -> None:

@@ -21,6 +21,7 @@ from streamgauge.errors import (
     Saturated,
     StreamgaugeError,
     TooLarge,
+    UnknownParameter,
     UnsupportedEncoding,
 )
 from streamgauge.event import RESERVED, FieldMapping
@@ -305,10 +306,18 @@ def is_lines(content_type: bytes) -> bool | None:
 
 
 def mapping_of(query: bytes, default: FieldMapping) -> FieldMapping:
-    """Read the fields' parts from a query string such as `type=event&timestamp=ts`; raises DecodeError."""
+    """Read the fields' parts from a query string such as `type=event&timestamp=ts`.
+
+    Raises DecodeError; UnknownParameter where it says anything else, which may have been meant for one of them.
+    """
     try:
-        pairs = parse_qsl(query.decode(), keep_blank_values=True, max_num_fields=32)
-        named = {name: value for name, value in pairs if name in RESERVED}
+        named = dict(parse_qsl(query.decode(), keep_blank_values=True, max_num_fields=32))
+    except ValueError as exc:
+        raise DecodeError(f"query: {exc}", code="bad_mapping") from exc
+    unknown = next((name for name in named if name not in RESERVED), None)
+    if unknown is not None:
+        raise UnknownParameter(unknown, list(RESERVED))
+    try:
         return FieldMapping(**{**msgspec.structs.asdict(default), **named}) if named else default
     except ValueError as exc:
         raise DecodeError(f"query: {exc}", code="bad_mapping") from exc
@@ -324,6 +333,8 @@ def receipt_body(receipt: Receipt) -> bytes:
     if receipt.rejected or not receipt.duplicates:
         problems = [{"index": index, "error": problem} for index, problem in receipt.errors]
         answer |= {"rejected": receipt.rejected, "errors": problems}
+    if not (receipt.accepted or receipt.rejected or receipt.duplicates or receipt is NOTHING):
+        answer["detail"] = "body: the array is empty; expected at least one event"
     return msgspec.json.encode(answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,6 +13,8 @@ from streamgauge.errors import QueryError, QueryTimeout
 from streamgauge.store import Table
 
 ZONED: Final = "TIMESTAMP WITH TIME ZONE"
+NO_COLUMN: Final = re.compile(r'(?:Referenced column|does not have a column named) "(.{1,100}?)"')
+PLAIN: Final = re.compile(r"\w+")
 
 
 def select(
@@ -26,9 +29,19 @@ def select(
         fix = "narrow it with WHERE time > ..."
         raise QueryTimeout(f"the query took longer than {timeout_s:g} s; {fix}") from None
     except (duckdb.Error, ValueError, OverflowError) as exc:  # the last two: a value that Python cannot hold
-        raise QueryError(str(exc).split("\n\n", maxsplit=1)[0]) from exc
+        raise QueryError(_in_words(str(exc))) from exc
     finally:
         timer.cancel()
+
+
+def _in_words(problem: str) -> str:
+    """Give what DuckDB says, without the query; of a column that there is not, how a field of events is read."""
+    said = problem.split("\n\n", maxsplit=1)[0]
+    missing = NO_COLUMN.search(said)
+    if missing is None:
+        return said
+    field = missing[1] if PLAIN.fullmatch(missing[1]) else f'"{missing[1]}"'
+    return f"{said}\nfields of an event are read as event->>'$.{field}'; see docs/sql.md"
 
 
 def _select(cursor: duckdb.DuckDBPyConnection, sql: str, params: list[Any], max_rows: int) -> Table:

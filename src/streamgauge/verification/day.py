@@ -167,6 +167,7 @@ class DayCheck:
             if metric is None or metric.definition != group.definition:
                 reason = f"rows of metric {group.metric}: definition {group.definition} unknown"
                 self._findings.leave_out(reason, group.rows)
+                self._findings.unknown_rows += group.rows
 
     def _ranges(self, group: RollupGroup) -> list[Range]:
         """Cut a day's rows into ranges of whole hours of event time, each small enough; together they are all time."""

@@ -44,7 +44,8 @@ class Checked(msgspec.Struct):
 class Report(msgspec.Struct, kw_only=True):
     """The outcome. differences: the first thousand of `total`. pending_events: in the journal, not committed yet.
 
-    not_checked: what could not be compared, and why. complete: whether the time was enough for all of it.
+    not_checked: what could not be compared, and why; unknown_rows: of them the rollup rows of which nothing says how they
+    were computed. complete: whether the time was enough for all of it.
     """
 
     ok: bool
@@ -55,6 +56,7 @@ class Report(msgspec.Struct, kw_only=True):
     pending_events: int
     complete: bool
     seconds: float
+    unknown_rows: int = 0
 
 
 class Findings:
@@ -65,6 +67,7 @@ class Findings:
         self.total = 0
         self.checked = Checked()
         self.pending_events = 0
+        self.unknown_rows = 0
         self.complete = True
         self._days: set[str] = set()
         self._metrics: set[str] = set()
@@ -110,4 +113,5 @@ class Findings:
             pending_events=self.pending_events,
             complete=self.complete,
             seconds=round(seconds, 3),
+            unknown_rows=self.unknown_rows,
         )

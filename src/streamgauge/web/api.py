@@ -19,11 +19,13 @@ from starlette.routing import Route
 from streamgauge.errors import QueryError, StreamgaugeError, TooLarge
 from streamgauge.events.clock import parse_timestamp
 from streamgauge.metric import Metric
+from streamgauge.metrics.query import SeriesAnswer
 from streamgauge.web import problem
 from streamgauge.web.service import Answer, Service
 from streamgauge.web.sql import check_select
 
 JSON: Final = "application/json"
+ALL: Final = "all"  # all times, as the range or as one step
 CSV: Final = "text/csv; charset=utf-8"
 MOST_QUERY_BODY: Final = 1024 * 1024
 DEFAULT_RANGE_MS: Final = 15 * 60 * 1000
@@ -69,15 +71,16 @@ class Api:
             answer = await self._service.answer_metric(found, **self._range(request), **_options(request))
         except StreamgaugeError as exc:
             return problem.response_to(exc)
+        totals_only = request.query_params.get("step") == ALL
         if "text/csv" in request.headers.get("accept", ""):
-            return Response(_metric_csv(answer), media_type=CSV)
-        return _json(metric_body(answer))
+            return Response(_totals_csv(answer) if totals_only else _metric_csv(answer), media_type=CSV)
+        return _json(metric_body(answer, totals_only=totals_only))
 
     def _range(self, request: Request) -> dict[str, int | None]:
         """Read `from` and `to`, in seconds; by default the last 15 minutes."""
         now_ms = self._service.now_us() // 1000
         start, end = request.query_params.get("from"), request.query_params.get("to")
-        if start == "all":
+        if start == ALL:
             return {"start": None, "end": None if end is None else -(-_time("to", end) // 1000)}
         end_ms = (now_ms // 1000 + 1) * 1000 if end is None else _time("to", end)
         start_ms = end_ms - DEFAULT_RANGE_MS if start is None else _time("from", start)
@@ -162,8 +165,9 @@ def _options(request: Request) -> dict[str, Any]:
     for name in given:
         if name not in {"from", "to", "step", "by", "aggregates", "top", "where"}:
             raise QueryError(f"{name[:60]}: unknown; there are from, to, step, by, aggregates, top, where")
+    step = given.get("step")
     return {
-        "step": _whole("step", given.get("step")),
+        "step": None if step == ALL else _whole("step", step),
         "top": _whole("top", given.get("top")),
         "by": _names(given.get("by")),
         "aggregates": _names(given.get("aggregates")),
@@ -176,7 +180,8 @@ def _whole(name: str, text: str | None) -> int | None:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 10:
         raise QueryError(
-            f"{name}: expected a whole number of {'seconds' if name == 'step' else 'series'}, got {text[:60]!r}"
+            f"{name}: expected {'`all` or ' if name == 'step' else ''}a whole number of"
+            f" {'seconds' if name == 'step' else 'series'}, got {text[:60]!r}"
         )
     return int(text)
 
@@ -185,14 +190,14 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name for name in text.split(",") if name]
 
 
-def metric_body(answer: Answer) -> dict[str, Any]:
-    """Give an answer as JSON has it: times in milliseconds."""
+def metric_body(answer: Answer, *, totals_only: bool = False) -> dict[str, Any]:
+    """Give an answer as JSON has it: times in milliseconds. totals_only: without points, and so without a step."""
     series = [
         {
             "by": dict(one.by),
             **({"other": True} if one.is_other else {}),
             "totals": dict(one.totals),
-            "points": {"time": [second * 1000 for second in one.time], **one.points},
+            **({} if totals_only else {"points": _points(one)}),
         }
         for one in answer.series
     ]
@@ -200,26 +205,47 @@ def metric_body(answer: Answer) -> dict[str, Any]:
         "metric": answer.metric,
         "from": answer.start_ms,
         "to": answer.end_ms,
-        "step": answer.step,
+        "step": ALL if totals_only else answer.step,
         "as_of": answer.as_of,
         "series": series,
     }
 
 
+def _points(one: SeriesAnswer) -> dict[str, Any]:
+    return {"time": [second * 1000 for second in one.time], **one.points}
+
+
 def _metric_csv(answer: Answer) -> str:
-    """Write a line for each point; a column `other` where some of them are of all series beyond the limit."""
-    others = ["other"] if any(one.is_other for one in answer.series) else []
+    """Write a line for each point."""
     rows = (
         [
             _iso(second),
-            *(one.by.get(name) for name in answer.by),
-            *("true" if one.is_other else "" for _ in others),
+            *_group_cells(answer, one),
             *(one.points[figure][place] for figure in answer.aggregates),
         ]
         for one in answer.series
         for place, second in enumerate(one.time)
     )
-    return write_csv(["time", *answer.by, *others, *answer.aggregates], rows)
+    return write_csv(["time", *_group_columns(answer), *answer.aggregates], rows)
+
+
+def _totals_csv(answer: Answer) -> str:
+    """Write a line for each series."""
+    rows = (
+        [*_group_cells(answer, one), *(one.totals[figure] for figure in answer.aggregates)]
+        for one in answer.series
+    )
+    return write_csv([*_group_columns(answer), *answer.aggregates], rows)
+
+
+def _group_columns(answer: Answer) -> list[str]:
+    """Give the columns that name a series; `other` where one of them is of all series beyond the limit."""
+    return [*answer.by, *(["other"] if any(one.is_other for one in answer.series) else [])]
+
+
+def _group_cells(answer: Answer, one: SeriesAnswer) -> list[Any]:
+    others = any(other.is_other for other in answer.series)
+    return [*(one.by.get(name) for name in answer.by), *(["true" if one.is_other else ""] if others else [])]
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

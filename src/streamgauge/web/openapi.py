@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from streamgauge.event import RESERVED
 from streamgauge.reloading import Reloaded
 from streamgauge.verify import Report
 from streamgauge.version import __version__
@@ -36,6 +37,7 @@ class Accepted(msgspec.Struct, omit_defaults=True):
     duplicates: int = 0
     rejected: int = 0
     errors: list[EventError] = []
+    detail: str = ""
 
 
 class Problem(msgspec.Struct):
@@ -69,17 +71,17 @@ class MetricSeries(msgspec.Struct, omit_defaults=True):
 
     by: dict[str, str | int | float | bool | None]
     totals: dict[str, int | float | None]
-    points: dict[str, list[int | float | None]]
+    points: dict[str, list[int | float | None]] = {}
     other: bool = False
 
 
 class MetricAnswer(msgspec.Struct, rename={"start": "from", "end": "to"}):
-    """Totals and series of a range. Times in milliseconds since 1970, step in seconds."""
+    """Totals and series of a range. Times in milliseconds since 1970, step in seconds; `all`: there are no points."""
 
     metric: str
     start: int
     end: int
-    step: int
+    step: int | Literal["all"]
     as_of: int
     series: list[MetricSeries]
 
@@ -166,7 +168,7 @@ RANGE: Final = [
         "ISO 8601, or a number told by its size to be s, ms, µs or ns; `all`; default: 15 minutes before `to`",
     ),
     ("to", "string", "like `from`; default: now"),
-    ("step", "integer", "seconds between points; default: what gives at most 200 points"),
+    ("step", "string", "seconds between points; default: what gives at most 200 points; `all`: totals only"),
     ("by", "string", "some of the metric's groups, separated by commas; empty: all together"),
     ("aggregates", "string", "some of the metric's aggregates, separated by commas"),
     ("top", "integer", "only the series with the greatest counts"),
@@ -296,12 +298,26 @@ def _events() -> Schema:
         "description": "A request that is sent again with the same key and body counts once, and is answered as it was.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     }
-    refused = _is("Accepted", "no event was acceptable, or the Idempotency-Key came before with another body")
+    parts = [
+        {
+            "name": part,
+            "in": "query",
+            "required": False,
+            "description": f"the field of the events that is their `{part}`",
+            "schema": {"type": "string"},
+        }
+        for part in RESERVED
+    ]
+    refused = _is(
+        "Accepted",
+        "no event was acceptable, the Idempotency-Key came before with another body, or the query string has an"
+        " unknown parameter",
+    )
     refused["content"] |= _is("Problem", "", "application/problem+json")["content"]
     return {
         "summary": "Send one event, an array of events, or one event a line",
-        "description": "`Content-Encoding: gzip` or `zstd`. The query string may name other fields: `?type=event&timestamp=ts`.",
-        "parameters": [key],
+        "description": "`Content-Encoding: gzip` or `zstd`. The query string may name other fields, and nothing else: `?type=event&timestamp=ts`.",
+        "parameters": [key, *parts],
         "requestBody": {"required": True, "content": content},
         "responses": {
             "202": _is("Accepted", "accepted: will be counted, whatever happens"),

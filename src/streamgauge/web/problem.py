@@ -23,6 +23,7 @@ _STATUS: Final[Mapping[type[Exception], HTTPStatus]] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnknownParameter: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DecodeError: HTTPStatus.BAD_REQUEST,
     errors.UnknownMetric: HTTPStatus.NOT_FOUND,
     errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,

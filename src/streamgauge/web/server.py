@@ -312,7 +312,7 @@ async def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
         raise OptionError(
             "server.port",
             f"cannot listen on {host}:{port}: {problem}",
-            "stop what is using it, or choose another",
+            "stop what is using it, or choose another with --port",
         ) from problem
     return bound
 

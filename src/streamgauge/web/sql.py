@@ -10,7 +10,7 @@ from typing import Final
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError
 
 from streamgauge.errors import QueryError
 
@@ -54,14 +54,15 @@ def check_select(sql: str) -> str:
     try:
         statements = sqlglot.parse(sql, dialect="duckdb")
     except (SqlglotError, RecursionError) as exc:
-        raise QueryError(
-            f"sql: cannot be parsed: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}"
-        ) from None
+        raise QueryError(f"sql: cannot be parsed: {_syntax_problem(exc)}") from None
     if len(statements) != 1 or statements[0] is None:
         raise QueryError(f"sql: expected one SELECT, got {len([s for s in statements if s])} statements")
     tree = statements[0]
     if not isinstance(tree, exp.Query):
-        raise QueryError(f"sql: expected a SELECT, got {tree.key.upper()}")
+        seen = f"; DESCRIBE {VIEWS[0]} tells its columns" if tree.key in {"show", "describe"} else ""
+        raise QueryError(
+            f"sql: expected a SELECT, got {tree.key.upper()}; there are the views {' and '.join(VIEWS)}{seen}"
+        )
     if any(
         True for _ in tree.find_all(exp.Into, exp.Command, exp.DML, exp.DDL) if not isinstance(_, exp.Query)
     ):
@@ -71,6 +72,20 @@ def check_select(sql: str) -> str:
     for function in tree.find_all(exp.Func):
         _check_function(function)
     return sql
+
+
+def _syntax_problem(error: Exception) -> str:
+    """Say which word cannot stand where it does, and where that is."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    found = error.errors[0] if isinstance(error, ParseError) and error.errors else None
+    if found is None:
+        return "a quote or a comment is not closed, or there is a character that SQL does not have"
+    word, before = str(found["highlight"])[:60], " ".join(str(found["start_context"]).split())[-60:]
+    column = max(1, int(found["col"]) - len(word) + 1)
+    what = "something is missing at" if "Required" in str(found["description"]) else "did not expect"
+    after = f", after `{before}`" if before else ""
+    return f"{what} `{word}` (line {found['line']}, column {column}){after}"
 
 
 def _check_table(table: exp.Expr) -> None:
