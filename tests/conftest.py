@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +21,9 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.register_profile("soak", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("soak" if SOAK else "default")
 
+TALLY = re.compile(
+    r"^.*, (\d+) trials, (\d+) faults, ([\d,]+) events acknowledged, (\d+) lost, (\d+) doubled$", re.MULTILINE
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -37,13 +42,26 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return None
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the fault tests tried and found, also those that passed and whose output was caught."""
+    reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
+    found = [line for report in reports for line in TALLY.finditer(report.capstdout)]
+    if found:
+        terminalreporter.section("faults")
+        terminalreporter.write_line("\n".join(line[0] for line in found))
+        sums = [sum(int(line[part].replace(",", "")) for line in found) for part in range(1, 6)]
+        terminalreporter.write_line(
+            "in all: {} trials, {} faults, {:,} events acknowledged, {} lost, {} doubled".format(*sums)
+        )
+
+
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers, by default all on the same data folder; stops them at the end."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, data: Path | None = None, configuration: str = "") -> ServerProcess:
-        server = ServerProcess(data or tmp_path / "data", *arguments, configuration=configuration)
+    def start(*arguments: str, data: Path | None = None, **options: Any) -> ServerProcess:
+        server = ServerProcess(data or tmp_path / "data", *arguments, **options)
         started.append(server)
         return server
 
@@ -72,13 +90,26 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 )  # while it is open, Playwright's own event loop runs: no other test may need one
 def browser() -> Iterator[Browser]:
     """A real Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=_chromium(), args=BROWSER_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def misled_browser(browser: Browser) -> Iterator[Browser]:
+    """Another one, which takes every name that ends in .test for this machine, as after DNS rebinding."""
+    arguments = [*BROWSER_ARGUMENTS, "--host-resolver-rules=MAP *.test 127.0.0.1"]
+    chromium = browser.browser_type.launch(executable_path=_chromium(), args=arguments)
+    yield chromium
+    chromium.close()
+
+
+def _chromium() -> str:
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.fail("no Chromium; `make setup` installs it")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
-        yield chromium
-        chromium.close()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,36 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import httpx
 
 START_S = 60.0
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class NoStart(RuntimeError):
+    """A server ended before it could be reached. code: how."""
+
+    def __init__(self, code: int, errors: str) -> None:
+        super().__init__(f"the server did not start:\n{errors}")
+        self.code = code
 
 
 class ServerProcess:
-    """`streamgauge serve` (or another command) on a free port. url: its address."""
+    """`streamgauge serve` (or another command) on a free port. url: its address; environment: variables besides ours."""
 
-    def __init__(self, data: Path, *arguments: str, configuration: str = "", command: str = "serve") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        configuration: str = "",
+        command: str = "serve",
+        environment: Mapping[str, str] = NOTHING,
+    ) -> None:
         self.data = data
         data.parent.mkdir(parents=True, exist_ok=True)
         self.log = data.parent / f"{data.name}.log"
@@ -29,7 +47,10 @@ class ServerProcess:
             words.insert(4, str(file))
         self._log = self.log.open("ab")
         self.process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+            words,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         )
         self.client = httpx.Client(timeout=60.0)
         try:
@@ -46,7 +67,7 @@ class ServerProcess:
         while len(lines) < 6:
             line = self.process.stdout.readline().decode()
             if not line:
-                raise RuntimeError(f"the server did not start:\n{self.errors()}")
+                raise NoStart(self.process.wait(START_S), self.errors())
             lines.append(line.rstrip())
         return lines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest_asyncio
 
 from streamgauge.errors import Saturated
 from streamgauge.web import api, service
-from streamgauge.web.service import COVERED_US, Service
+from streamgauge.web.service import COVERED_S, Service
 from web_tools import LONG, Served, problem, serving, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -218,25 +219,19 @@ async def test_a_query_that_takes_too_long_is_ended(server: Served) -> None:
 # what an answer covers
 
 
-class Clock:
-    """The time that a service believes it is."""
-
-    def __init__(self, server: Served) -> None:
-        self._server = server
-        self.ahead_us = 0
-
-    def __call__(self) -> int:
-        return self._server.app.engine.now_us() + self.ahead_us
+def let_pass(server: Served, seconds: float) -> None:
+    """Have the server believe that so much time has passed."""
+    server.app.engine.steady_s = lambda: time.monotonic() + seconds
 
 
-def service_of(server: Served, clock: Clock) -> Service:
+def service_of(server: Served) -> Service:
     engine = server.app.engine
     return Service(
         reader=engine.reader,
         store=engine.store,
         ledger=engine.ledger,
         progress=engine,
-        now_us=clock,
+        now_us=engine.now_us,
         not_ready=list,
         exposition=lambda _: asyncio.sleep(0, (b"", "")),
         sql_timeout_s=5.0,
@@ -252,14 +247,16 @@ async def counted(asked: service.Service) -> Any:
     return table.rows[0][0]
 
 
-async def test_an_answer_waits_until_it_covers_what_was_accepted_two_seconds_before() -> None:
+@pytest.mark.parametrize("back_s", [0, 3600], ids=["the clock is right", "the clock was put back"])
+async def test_an_answer_waits_until_it_covers_what_was_accepted_two_seconds_before(back_s: int) -> None:
     async with serving(store={"commit_interval": LONG}) as server:
-        clock = Clock(server)
-        asked = service_of(server, clock)
+        server.app.engine.note_accepted()
+        server.app.engine.now_us = lambda: time.time_ns() // 1000 - back_s * 1_000_000
+        asked = service_of(server)
         await server.send({"type": "late"})
         assert await counted(asked) == 0  # it was accepted just now; nobody waits for it
 
-        clock.ahead_us = COVERED_US + 1_000_000
+        let_pass(server, COVERED_S + 1.0)
         waiting = asyncio.create_task(counted(asked))
         await until(lambda: asked.queries == 1)
         await server.get("/healthz")
@@ -273,10 +270,9 @@ async def test_a_store_that_does_not_catch_up_in_time_is_answered_with_try_again
 ) -> None:
     monkeypatch.setattr(service, "WAIT_S", 0.02)
     async with serving(store={"commit_interval": LONG}) as server:
-        clock = Clock(server)
-        asked = service_of(server, clock)
+        asked = service_of(server)
         await server.send({"type": "late"})
-        clock.ahead_us = COVERED_US + 1_000_000
+        let_pass(server, COVERED_S + 1.0)
         with pytest.raises(Saturated):
             await counted(asked)
         assert asked.queries == 0

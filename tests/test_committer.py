@@ -61,7 +61,7 @@ class Disk(DuckDBStore):
         return super().checkpoint()
 
     def maintain(self, now_us: int, retention: Retention) -> int:
-        raise AssertionError("nothing is due yet")
+        raise AssertionError(f"nothing is due yet, but at {now_us} it is done all the same")
 
 
 class Releases(MemoryJournal):
@@ -87,6 +87,7 @@ class Bench:
     )
     failures: list[Exception] = field(default_factory=list)
     seq: int = 0
+    now_us: int = NOW_US
 
     def committer(self, interval_s: float = 0.0, **settings: Any) -> Committer:
         given = {"shard": "a", "incarnation": "x", "retention": FOREVER, "metrics": {"events": EVENTS}}
@@ -96,7 +97,7 @@ class Bench:
             store=self.store,
             journal=self.journal,
             ledger=self.ledger,
-            now_us=lambda: NOW_US,
+            now_us=lambda: self.now_us,
             failed=self.failures.append,
         )
 
@@ -436,6 +437,25 @@ async def test_catching_up_takes_no_longer_than_is_allowed(bench: Bench) -> None
         assert await committer.caught_up(bench.seq, PATIENCE_S)
 
 
+async def test_a_clock_that_is_put_far_ahead_makes_nothing_old(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ages: list[int] = []
+
+    def note(now_us: int, _: Retention) -> int:
+        ages.append(now_us)
+        return 0
+
+    monkeypatch.setattr(bench.store, "maintain", note)
+    monkeypatch.setattr(bench.store, "forget", note)
+    committer = bench.committer()
+    bench.now_us += 10 * 365 * 86_400 * 1_000_000
+    await committer.maintain()
+    await committer.forget()
+    assert len(ages) == 2
+    assert all(0 <= age - NOW_US < PATIENCE_S * 1_000_000 for age in ages)
+
+
 async def test_stopping_stores_what_is_there_however_long_the_interval(bench: Bench) -> None:
     committer = bench.committer(interval_s=3600.0)
     bench.book.open.opened_at = float("inf")
@@ -469,3 +489,18 @@ async def test_readers_see_everything_while_commits_go_on(bench: Bench) -> None:
             bench.book.end_read(begun)
             seen.append(snapshot.partials.count + sum(part.count for part in memory) - number)
     assert set(seen) == {0}
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw events", "partials alone"])
+async def test_much_that_is_committed_does_not_wait_in_memory_for_the_next_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, raw: bool
+) -> None:
+    monkeypatch.setattr(committer_module, "CHECKPOINT_BYTES", 1000)
+    committer = bench.committer(interval_s=PATIENCE_S)
+    async with running(committer):
+        for _ in range(20):
+            committer.book_contribution(bench.counted(bench.accept(), raw=raw))
+            bench.book.close(0.0)
+            committer._look()
+        await eventually(lambda: bench.journal.released)
+        await eventually(lambda: committer._since_checkpoint < 1000)

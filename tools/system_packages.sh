@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests need from the system: a Chromium to drive, promtool to check /metrics with, an MQTT broker,
-# and Node for a client of others and for the tests of the page's modules.
+# Node for a client of others and for the tests of the page's modules, and a C compiler for what lets system calls fail.
 # Install it where we may; say in one line what to do where we may not.
 set -eu
 missing=""
@@ -11,6 +11,7 @@ have mosquitto /usr/sbin/mosquitto || missing="$missing mosquitto"
 have mosquitto_pub || missing="$missing mosquitto-clients"
 have node || missing="$missing nodejs"
 have npm || missing="$missing npm"
+have cc gcc || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root=none; fi

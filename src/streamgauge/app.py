@@ -37,6 +37,7 @@ from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Table
 from streamgauge.telemetry import Exposition, ServerCollector
 from streamgauge.version import __version__
+from streamgauge.web.access import access_of
 from streamgauge.web.api import write_csv
 from streamgauge.web.application import WebApplication
 from streamgauge.web.letters import LetterDesk
@@ -143,7 +144,7 @@ class App:
         self.failure = asyncio.get_running_loop().create_future()
         self.engine = self._open.engine
         self._open_hub()
-        pages = self.asgi()
+        pages = self.asgi(mounted=True)
         self._begin_tasks()
         return pages
 
@@ -183,7 +184,7 @@ class App:
             options.source,
             door=self.engine.intake,
             mapping=mapping_of(options),
-            instance=None if options.store_url() == IN_MEMORY else instance_of(Path(options.data)),
+            instance=None if options.store_url() == IN_MEMORY else instance_of(options),
         )
         for source in self.sources:
             await source.start()
@@ -229,6 +230,14 @@ class App:
         if self._options.store_url() != IN_MEMORY:
             (Path(self._options.data) / ADDRESS_FILE).write_text(running.url + "\n")
 
+    def _withdraw(self) -> None:
+        try:
+            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
+        except (
+            OSError
+        ) as exc:  # whoever reads it finds nobody there; what is accepted has still to be committed
+            log.warning("the file with the server's address cannot be removed", error=str(exc))
+
     async def _note_progress(self) -> None:
         for turn in itertools.count():
             self.engine.note_accepted()
@@ -238,8 +247,8 @@ class App:
                 self.fail(self.engine.journal.failed)
             await asyncio.sleep(PROGRESS_S)
 
-    def asgi(self) -> WebApplication:
-        """Give the whole of it as one ASGI application; the engine must have been started."""
+    def asgi(self, *, mounted: bool = False) -> WebApplication:
+        """Give the whole of it as one ASGI application; the engine must have been started. mounted: inside another one."""
         limits, query = self._options.limits, self._options.query
         decoded = DecodedLimits(limits.decoded_bytes, limits.decoded_ratio)
         http = HttpLimits(limits.body_bytes, limits.bodies_bytes, decoded)
@@ -247,7 +256,8 @@ class App:
             self.engine.intake, mapping=mapping_of(self._options), limits=http, formats=FORMATS
         )
         self._source, letters = source, self._letters()
-        self._direct = DirectIngest(self.engine.intake, source)
+        access = access_of(self._options.server, mounted=mounted)
+        self._direct = DirectIngest(self.engine.intake, source, access.answers_to)
         service = self._service = Service(
             reader=self.engine.reader,
             store=self.engine.store,
@@ -271,6 +281,8 @@ class App:
             doors=self._doors(source),
             verify=self._verify_desk(),
             reload=self.reloader.reload,
+            access=access,
+            on_refused=self._count_refused,
         )
 
     def _verify_desk(self) -> VerifyDesk:
@@ -382,9 +394,12 @@ class App:
                 host=server.host,
                 port=server.port,
                 limits=bounds,
-                on_refused=lambda: self.engine.intake.refuse(HTTP),
+                on_refused=self._count_refused,
             )
         )
+
+    def _count_refused(self) -> None:
+        self.engine.intake.refuse(HTTP)
 
     async def stop(self) -> None:
         """Refuse new events, finish what is under way, commit it, and leave."""
@@ -393,7 +408,7 @@ class App:
         failed = self.failure is not None and self.failure.done()
         await self._server.stop(LAST_REQUESTS_FAILED_S if failed else LAST_REQUESTS_S)
         if self._options.store_url() != IN_MEMORY:
-            (Path(self._options.data) / ADDRESS_FILE).unlink(missing_ok=True)
+            self._withdraw()
         await self._open.stop(STOP_S)
 
     async def stop_pages(self) -> None:

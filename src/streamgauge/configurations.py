@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from streamgauge.durable import make_folder, write_file
+
 FOLDER: Final = "configurations"
 SECTIONS: Final = ("events", "metric", "transform")
 MOST_KEPT: Final = 100  # more than can be in the part of a journal that is not committed
@@ -46,13 +48,12 @@ class Configurations:
 
     def keep(self, kept: Kept) -> None:
         """Keep a text, so that it is on the disk before the journal speaks of it. Raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         text, module = self._files(kept.hash)
         if self.find(kept.hash) is None:
             if kept.module is not None:
-                _write(module, kept.module)
-            _write(text, msgspec.json.format(msgspec.json.encode(kept.sections)))
-            _sync(self._folder)
+                write_file(module, kept.module)
+            write_file(text, msgspec.json.format(msgspec.json.encode(kept.sections)))
         else:
             os.utime(text)
         self._tidy()
@@ -77,21 +78,3 @@ class Configurations:
             with suppress(FileNotFoundError):
                 path.unlink()
             path.with_suffix(".py").unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    partly = path.with_suffix(".tmp")
-    with partly.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partly.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

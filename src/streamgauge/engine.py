@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 # moments at which appends were accepted, a quarter of a second apart: over half a minute
 ACCEPTED_KEPT: Final = 128
-ACCEPTED_EVERY_US: Final = 250_000
+ACCEPTED_EVERY_S: Final = 0.25
 
 CHANGED_DEMAND: Final = 4096  # events under way to a stage that changes them, a microsecond or more each
 
@@ -183,7 +183,8 @@ class Engine:
         self._build_stages(first)
         self.reader = Reader(store=store, book=self.book, metrics=first.metrics, settle=self.settle)
         self.intake = self._make_intake()
-        self._accepted: deque[tuple[int, int]] = deque(maxlen=ACCEPTED_KEPT)
+        self._accepted: deque[tuple[float, int]] = deque(maxlen=ACCEPTED_KEPT)
+        self.steady_s: Callable[[], float] = time.monotonic
         self._drained = DrainRate()
         self._commits: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -373,6 +374,8 @@ class Engine:
             self.ledger.raise_at_the_door(record.entry.ledger)
             lost += await self.intake.replay(record, self._leave_out if self._not_again else None)
             appends, events = appends + 1, events + record.entry.count
+        if self.journal.last_seq > self.book.open.last_seq:  # its end is damaged: those appends are lost
+            self.book.admit(self.journal.last_seq, 0)  # and nobody is to wait for them
         self.replaying = False
         if appends:
             log.info("replayed from the journal", appends=appends, events=events)
@@ -383,18 +386,19 @@ class Engine:
         """Accept dead letters again, under ids that count once for ever."""
         return await self.intake.accept(payload, REPLAYED, mapping, scope=DEAD_LETTERS, ids=ids)
 
-    def accepted_before(self, at_us: int) -> int:
-        """Give the last append that was accepted before a time, or shortly after it."""
-        noted = (seq for moment, seq in self._accepted if moment >= at_us)
+    def accepted_ago(self, seconds: float) -> int:
+        """Give the last append that was accepted so long ago, or shortly after that."""
+        at_s = self.steady_s() - seconds
+        noted = (seq for moment, seq in self._accepted if moment >= at_s)
         return next(noted, self.journal.last_seq)
 
     def note_accepted(self) -> None:
         """Note how far the journal is, a few times a second."""
-        now = self.now_us()
-        if not self._accepted or now - self._accepted[-1][0] >= ACCEPTED_EVERY_US:
+        now = self.steady_s()
+        if not self._accepted or now - self._accepted[-1][0] >= ACCEPTED_EVERY_S:
             self._accepted.append((now, self.journal.last_seq))
             counts = self.ledger.total()
-            self._drained.note(time.monotonic(), counts.received - counts.pending)
+            self._drained.note(now, counts.received - counts.pending)
 
     def retry_after_s(self) -> float:
         """Give when a sender that found no room should come back."""

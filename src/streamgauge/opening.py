@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ import structlog
 from streamgauge.changeover import Changeover
 from streamgauge.config import from_mapping, to_mapping
 from streamgauge.configurations import FOLDER, Configurations, Kept
+from streamgauge.durable import write_file
 from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import OptionError, StoreBehind
 from streamgauge.in_flight import SetAside
@@ -26,7 +28,7 @@ from streamgauge.journals.lock import lock_folder
 from streamgauge.journals.memory import MemoryJournal
 from streamgauge.journals.reading import FolderReading
 from streamgauge.journals.recovery import Report as Recovered
-from streamgauge.journals.recovery import oldest_seq
+from streamgauge.journals.recovery import instance_in, oldest_seq
 from streamgauge.look_back import LookBack
 from streamgauge.options import Options
 from streamgauge.ruleset import Ruleset
@@ -39,6 +41,8 @@ log = structlog.get_logger()
 
 STOP_S: Final = 15.0
 REPLAYED_S: Final = 3600.0
+INSTANCE_FILE: Final = "instance"
+NAME: Final = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +143,7 @@ class OpenEngine:
         self, data: Path, store: Store, positions: Mapping[str, Position], stored_seq: int
     ) -> _Parts:
         """Open the journal's files; find out by which rules, and without which events, they are to be replayed."""
-        journal = self._open_journal(data, stored_seq)
+        journal = self._open_journal(stored_seq)
         self._look_back = LookBack(data, to_mapping(self._options), lambda: self._hurried)
         return _Parts(
             store=store,
@@ -182,12 +186,12 @@ class OpenEngine:
         if hasattr(self, "engine"):
             self.engine.intake.draining = True
 
-    def _open_journal(self, data: Path, stored_seq: int) -> FileJournal:
+    def _open_journal(self, stored_seq: int) -> FileJournal:
         options = self._options.journal
         journal = FileJournal.open(
             self._options.journal_folder(),
             shard=SHARD,
-            instance=instance_of(data),
+            instance=instance_of(self._options),
             configuration_hash=self.settings.configuration,
             fsync=options.fsync,
             interval_s=options.interval,
@@ -250,12 +254,26 @@ def _refuse_to_pass_over(folder: Path) -> None:
         )
 
 
-def instance_of(data: Path) -> str:
-    """Give the name of a data folder, which is made with it."""
-    file = data / "instance"
-    if not file.exists():
-        file.write_text(uuid.uuid4().hex + "\n")
-    return file.read_text().strip()
+def instance_of(options: Options) -> str:
+    """Give the name of a data folder, which a new one gets here. Where the file with it is damaged, the journal has it."""
+    file, known = Path(options.data) / INSTANCE_FILE, known_instance(Path(options.data))
+    if known is not None:
+        return known
+    found = instance_in(options.journal_folder()) if options.has_journal else None
+    if found is not None:
+        log.warning("the name of the data folder was lost; it is taken from the journal", file=str(file))
+    name = found or uuid.uuid4().hex
+    write_file(file, f"{name}\n".encode())
+    return name
+
+
+def known_instance(data: Path) -> str | None:
+    """Give the name of a data folder; None where the file with it is not there, or is not what it was."""
+    try:
+        name = (data / INSTANCE_FILE).read_bytes().decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    return name if NAME.fullmatch(name) else None
 
 
 def verify_folder(options: Options) -> Report:
@@ -264,5 +282,6 @@ def verify_folder(options: Options) -> Report:
     with closing(audit):
         folder, journals = options.journal_folder(), {}
         if folder.is_dir():
-            journals[SHARD] = FolderReading(folder, instance=instance_of(Path(options.data)), shard=SHARD)
+            instance = known_instance(Path(options.data)) or instance_in(folder) or ""
+            journals[SHARD] = FolderReading(folder, instance=instance, shard=SHARD)
         return verify(audit, rules_of(options, time.time_ns() // 1000), journals=journals)

@@ -80,10 +80,15 @@ def request(number: int, chance: random.Random, most: int = 400) -> Request:
 
 @dataclass
 class Oracle:
-    """Remembers every request and its outcome; `check` compares a server with that."""
+    """Remembers every request and its outcome; `check` compares a server with that.
+
+    sent_ns, answered_ns: when, by the monotonic clock, which all processes of a machine share.
+    """
 
     seed: int
     outcomes: dict[int, tuple[int, Outcome]] = field(default_factory=dict)
+    sent_ns: dict[int, int] = field(default_factory=dict)
+    answered_ns: dict[int, int] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
     without_wait: int = 0  # refusals that did not say when to come back
     slowest_s: float = 0.0
@@ -111,6 +116,7 @@ class Oracle:
     def send(self, connection: http.client.HTTPConnection, request: Request) -> Outcome:
         """Send one request and note what became of it; only a whole answer counts as one."""
         self.note(request, "unknown")  # before it is sent: whatever happens now, it was tried
+        self.sent_ns[request.number] = time.monotonic_ns()
         try:
             if connection.sock is None:
                 connection.connect()
@@ -126,6 +132,7 @@ class Oracle:
             connection.close()
             return "unknown"
         self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+        self.answered_ns[request.number] = time.monotonic_ns()
         outcome: Outcome = "acknowledged" if response.status == 202 else "refused"
         if outcome == "acknowledged":
             assert answer == {"accepted": request.count}, answer
@@ -210,6 +217,14 @@ class Tally:
     acknowledged: int = 0
     lost: int = 0
     doubled: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Add what was tried and found with other events."""
+        self.trials += other.trials
+        self.faults += other.faults
+        self.acknowledged += other.acknowledged
+        self.lost += other.lost
+        self.doubled += other.doubled
 
     def __str__(self) -> str:
         return (

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,16 +28,17 @@ def started(
     folder: Path,
     *flags: str,
     limit: Callable[[], None] | None = None,
+    log: int | None = None,
     environment: Mapping[str, str | None] = NOTHING,
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """Start a server with other surroundings; None takes a variable away."""
+    """Start a server with other surroundings; None takes a variable away. log: where else its log goes."""
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, *flags, "-m", "streamgauge", "serve", "--port", "0", "--data", "data"],
             cwd=folder,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=file if log is None else log,
             env={name: value for name, value in variables.items() if value is not None},
             preexec_fn=limit,  # noqa: PLW1509  (no other thread of the tests holds a lock)
         )
@@ -145,6 +146,39 @@ def test_a_server_whose_greeting_nobody_reads_goes_on(tmp_path: Path) -> None:
         process.stdout.close()
         assert all(accepts(client) for _ in range(3))
         assert client.get("/nowhere").status_code == 404
+        process.terminate()
+        assert process.wait(WAIT_S) == 0
+
+
+@contextmanager
+def a_full_disk() -> Iterator[int]:
+    with Path("/dev/full").open("wb") as file:
+        yield file.fileno()
+
+
+@contextmanager
+def a_reader_that_has_stopped() -> Iterator[int]:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(512))
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("somewhere", [a_full_disk, a_reader_that_has_stopped])
+def test_a_log_that_cannot_be_written_holds_nobody_up(
+    somewhere: Callable[[], AbstractContextManager[int]], tmp_path: Path
+) -> None:
+    """I-172: the start after a crash has something to say."""
+    with started(tmp_path) as (_, client):
+        assert accepts(client)
+    with somewhere() as log, started(tmp_path, log=log) as (process, client):
+        assert accepts(client)
+        assert counted(client) == 2
         process.terminate()
         assert process.wait(WAIT_S) == 0
 

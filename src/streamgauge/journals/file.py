@@ -77,7 +77,7 @@ class FileJournal:
         where a file is not a segment of this journal, JournalError where the folder cannot be read or written.
         """
         files = files or Files()
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         recovered = recover(folder, files=files, shard=shard, instance=instance)
         _skip_to(stored_seq, recovered, files)
         options = LogOptions(

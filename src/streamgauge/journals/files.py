@@ -4,9 +4,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from streamgauge.durable import make_folder, sync_folder
+
 
 class Files:
-    """The operating system's files. Every method raises OSError as the system does."""
+    """The operating system's files. Every method raises OSError as the system does.
+
+    quick: whether a small write, which goes into the system's memory, returns at once as a rule.
+    """
+
+    quick = True
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder where there is none, and wait until its name is on the disk."""
+        make_folder(path)
 
     def open(self, path: Path) -> int:
         """Give a descriptor of a new, empty file that appends; it is not inherited by child processes."""
@@ -43,8 +54,4 @@ class Files:
 
     def fsync_folder(self, folder: Path) -> None:
         """Wait until names that were made or deleted in the folder are on the disk."""
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)

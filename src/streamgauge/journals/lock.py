@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streamgauge.durable import make_folder
 from streamgauge.errors import DataFolderInUse
 
 
@@ -40,7 +41,7 @@ def lock_folder(path: Path) -> FolderLock:
 
     Raises DataFolderInUse, without waiting, when another process, or another lock of this one, holds it.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     file = path / "lock"
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:

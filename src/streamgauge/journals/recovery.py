@@ -6,6 +6,7 @@ put in from elsewhere or restored from an older copy is seen. Nothing but the to
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from streamgauge.journals.record import (
     SegmentStart,
     decode_header,
 )
-from streamgauge.journals.scan import Hole, Tail, record_at
+from streamgauge.journals.scan import Found, Hole, Tail, record_at
 from streamgauge.journals.segment import Segment
 
 _NAME: Final = re.compile(r"(\d{20})\.ndjson")
@@ -87,6 +88,15 @@ def oldest_seq(folder: Path) -> int | None:
     return min((int(found[1]) for name in names if (found := _NAME.fullmatch(name))), default=None)
 
 
+def instance_in(folder: Path) -> str | None:
+    """Give the instance that the oldest readable segment of a folder names; None where there is none."""
+    paths = sorted(path for path in folder.glob("*") if _NAME.fullmatch(path.name))
+    for path in paths:
+        with suppress(OSError, JournalDamaged):
+            return _begin(path)[1].instance
+    return None
+
+
 def recover(folder: Path, *, files: Files, shard: str, instance: str) -> Recovered:
     """Read every segment of a folder and cut the torn tail of the last one.
 
@@ -104,7 +114,8 @@ def recover(folder: Path, *, files: Files, shard: str, instance: str) -> Recover
         ) from error
 
 
-def _open(path: Path, *, shard: str, instance: str) -> _Opened:
+def _begin(path: Path) -> tuple[Found, SegmentStart]:
+    """Read a segment's first record. Raises JournalDamaged."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         line = stream.readline(1 << 16)
@@ -115,9 +126,13 @@ def _open(path: Path, *, shard: str, instance: str) -> _Opened:
     if first is None or first.header.control != SEGMENT:
         raise _damaged(path, "the first record is unreadable or not a segment's")
     try:
-        start = msgspec.convert(first.header.data, SegmentStart)
+        return first, msgspec.convert(first.header.data, SegmentStart)
     except msgspec.ValidationError as error:
         raise _damaged(path, f"the first record is not a segment's ({error})") from error
+
+
+def _open(path: Path, *, shard: str, instance: str) -> _Opened:
+    first, start = _begin(path)
     for what, found, ours in (
         ("format version", start.format, FORMAT_VERSION),
         ("instance", start.instance, instance),
@@ -125,7 +140,12 @@ def _open(path: Path, *, shard: str, instance: str) -> _Opened:
         ("first seq", start.base, int(path.stem)),
     ):
         if found != ours:
-            raise _damaged(path, f"it belongs to another journal: {what} {found!r}, not {ours!r}")
+            hint = (
+                f"; if the file `{what}` of the data folder was changed, delete that"
+                if what == "instance"
+                else ""
+            )
+            raise _damaged(path, f"it belongs to another journal: {what} {found!r}, not {ours!r}{hint}")
     return _Opened(path, first.header.segment_id, first.end, start)
 
 

@@ -15,6 +15,7 @@ from typing import Final
 import duckdb
 import structlog
 
+from streamgauge.durable import make_folder, sync_folder
 from streamgauge.errors import StoreError, StoreInvalid
 from streamgauge.stores.schema import FORMAT, TABLES
 
@@ -57,7 +58,7 @@ def _put_aside(file: Path, problem: str) -> None:
         f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
     )
     file.rename(aside)
-    _sync(file.parent)
+    sync_folder(file.parent)
     log.warning(
         "the store's own log is damaged; what it held is taken from the journal",
         kept_as=str(aside),
@@ -86,7 +87,7 @@ def _connect(path: Path | None, memory_limit_bytes: int) -> duckdb.DuckDBPyConne
 
 def _create(path: Path) -> None:
     """Make the file under another name first: a crash while it is made must not leave one that cannot be opened."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     unfinished = _unfinished(path)
     try:
         with duckdb.connect(str(unfinished)) as connection:
@@ -98,7 +99,7 @@ def _create(path: Path) -> None:
         _discard(unfinished)
         raise
     unfinished.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _unfinished(path: Path) -> Path:

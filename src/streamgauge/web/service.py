@@ -13,7 +13,7 @@ from streamgauge.metrics.query import SeriesAnswer, ask
 from streamgauge.reader import Reader
 from streamgauge.store import Store, Table
 
-COVERED_US: Final = 2_000_000  # a query covers all that was accepted this long before it
+COVERED_S: Final = 2.0  # a query covers all that was accepted this long before it
 WAIT_S: Final = 5.0
 COUNTED_S: Final = 1.0  # how long a metric's answer waits for what was accepted just before to be counted
 MOST_QUERIES: Final = 32  # that run or wait for their turn
@@ -22,8 +22,8 @@ MOST_QUERIES: Final = 32  # that run or wait for their turn
 class Progress(Protocol):
     """How far accepted events have come."""
 
-    def accepted_before(self, at_us: int) -> int:
-        """Give the last append that was accepted before a time."""
+    def accepted_ago(self, seconds: float) -> int:
+        """Give the last append that was accepted so long ago, or shortly after that."""
 
     async def caught_up(self, seq: int, timeout_s: float) -> bool:
         """Wait until the store holds everything up to an append."""
@@ -99,8 +99,8 @@ class Service:
             self.queries -= 1
 
     async def _answer_sql(self, sql: str, params: Sequence[Any]) -> tuple[Table, int]:
-        as_of_us = self.now_us() - COVERED_US
-        if not await self.progress.caught_up(self.progress.accepted_before(as_of_us), WAIT_S):
+        as_of_us = self.now_us() - int(COVERED_S * 1e6)
+        if not await self.progress.caught_up(self.progress.accepted_ago(COVERED_S), WAIT_S):
             raise Saturated("the store has not caught up with what was accepted two seconds ago", 2.0)
         table = await self.reader.in_query_thread(
             lambda: self.store.query(sql, params, timeout_s=self.sql_timeout_s, max_rows=self.sql_max_rows)
