@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import httpx
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from mqtt_broker import Broker
 from streamgauge import Client, Streamgauge, embedded
@@ -29,6 +30,7 @@ Event = Mapping[str, Any]
 T = TypeVar("T")
 MADE = "SELECT type, value FROM events ORDER BY type, value"
 PATIENCE_S = 30.0
+TOO_LARGE = 1009  # how a WebSocket is closed for that (RFC 6455, 7.4.1)
 
 
 @dataclass
@@ -144,10 +146,12 @@ class HttpSender:
     async def _post(self, body: bytes) -> Outcome:
         headers = {"Content-Type": self.media_type}
         answer: httpx.Response = await self.server.http.post("/api/events", content=body, headers=headers)
-        assert answer.status_code in {202, 400, 422, 503}, answer.text
+        assert answer.status_code in {202, 400, 413, 422, 503}, answer.text
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
-        return _told(answer.json(), refused=answer.status_code in {400, 503}, again=answer.status_code == 503)
+        return _told(
+            answer.json(), refused=answer.status_code in {400, 413, 503}, again=answer.status_code == 503
+        )
 
 
 def _as_lines(events: tuple[Event, ...]) -> bytes:
@@ -188,11 +192,19 @@ def _http(media_type: str, write: Callable[[tuple[Event, ...]], bytes]) -> Open:
 class SocketSender:
     """Pushes to the topic `events`."""
 
+    server: Served
     socket: ClientConnection
     refs: Any = field(default_factory=lambda: map(str, count(2)))
 
     async def send(self, *events: Event) -> Outcome:
-        return await self._push("new_events", {"events": events})
+        try:
+            return await self._push("new_events", {"events": events})
+        except ConnectionClosed as exc:
+            if exc.rcvd is None or exc.rcvd.code != TOO_LARGE:
+                raise
+            self.socket = await self.server.socket()
+            ok(await talk(self.socket, "1", "1", "events", "phx_join", {}))
+            return Outcome(refused=True)
 
     send_again = send
 
@@ -210,9 +222,11 @@ class SocketSender:
 async def _socket(
     data: Path | None, sections: dict[str, Any], _broker: Callable[[], Broker]
 ) -> AsyncIterator[Opened]:
-    async with serving(data, **sections) as server, server.socket() as socket:
-        ok(await talk(socket, "1", "1", "events", "phx_join", {}))
-        yield _at(server, SocketSender(socket), "websocket")
+    async with serving(data, **sections) as server:
+        sender = SocketSender(server, await server.socket())
+        ok(await talk(sender.socket, "1", "1", "events", "phx_join", {}))
+        yield _at(server, sender, "websocket")
+        await sender.socket.close()
 
 
 @dataclass

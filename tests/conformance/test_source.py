@@ -87,6 +87,22 @@ async def test_an_event_over_the_limit_costs_only_itself(door: Door) -> None:
         assert [row[0] for row in await at.made()] == ["a", "b"]
 
 
+@through_every_door(
+    MQTT="what is too large stays with a broker of MQTT 5, and 3.1.1 knows no such limit",
+    Client="it sends smaller parts, which are taken",
+    Python="it has no message",
+)
+async def test_more_than_may_come_at_once_is_refused_whole_and_the_next_is_taken(door: Door) -> None:
+    async with door.open(limits={"body_bytes": "64KiB", "websocket_message_bytes": "64KiB"}) as at:
+        many = [{"type": "much", "text": "x" * 1000} for _ in range(100)]
+        outcome = await at.sender.send(*many)
+        assert (outcome.refused, outcome.again, outcome.accepted) == (True, False, 0)
+        counts = await at.counts()
+        assert (counts["received"], counts["requests_refused"]) == (0, 1)
+        assert await at.sender.send({"type": "a"}) == Outcome(accepted=1)
+        assert [row[0] for row in await at.made()] == ["a"]
+
+
 @through_every_door()
 async def test_a_full_server_has_taken_nothing_and_takes_the_same_once_it_has_room(door: Door) -> None:
     async with door.open(limits={"saturated_wait": "0s"}) as at:

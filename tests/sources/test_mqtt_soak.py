@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gmqtt
 from gmqtt.storage import PersistentStorage
 
-from mqtt_broker import Broker
+from mqtt_broker import Broker, find
 from server_process import ServerProcess
 from soak import SOAK, trials
 
@@ -24,6 +26,7 @@ AT_ONCE = 100
 MOST_P99_MS = 250.0
 WAIT_S = 120.0
 SITES = 8
+PAGE = 1000  # rows of one answer
 
 
 class Device:
@@ -57,6 +60,47 @@ async def simulate(port: int) -> int:
     return messages
 
 
+@contextmanager
+def listening(broker: Broker, file: Path) -> Iterator[None]:
+    """Have mosquitto's own client note when it hears each message: then the broker has handed it on."""
+    words = [
+        find("mosquitto_sub"),
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(broker.port),
+        "-q",
+        "1",
+        "-t",
+        "#",
+        "-F",
+        "%U %p",
+    ]
+    with file.open("wb") as heard, subprocess.Popen(words, stdout=heard) as process:
+        try:
+            broker.publish("begin", "{}")
+            while not file.stat().st_size:  # `-F` writes each line out
+                assert process.poll() is None
+                broker.publish("begin", "{}")
+            yield
+        finally:
+            process.kill()
+
+
+def heard_at(file: Path) -> dict[int, float]:
+    """Read when each message was heard, by its number, in seconds."""
+    rows = [line.partition(" ") for line in file.read_text().splitlines()]
+    events = [(float(at), json.loads(text)) for at, _, text in rows if text.endswith("}")]
+    return {event["value"]: at for at, event in events if "value" in event}
+
+
+def aggregated_at(server: ServerProcess, messages: int) -> Iterator[tuple[int, float]]:
+    for first in range(0, messages, PAGE):
+        sql = "SELECT value, epoch_us(processed_at) / 1e6 FROM events WHERE value >= ? AND value < ?"
+        for value, at in server.ask(sql, first, first + PAGE):
+            yield int(value), at
+
+
 def test_many_devices_on_a_timetable_lose_nothing_and_are_counted_soon(
     tmp_path: Path, start_server: Callable[..., ServerProcess]
 ) -> None:
@@ -71,7 +115,8 @@ def test_many_devices_on_a_timetable_lose_nothing_and_are_counted_soon(
         while server.client.get("/readyz").json()["status"] != "ready":
             assert time.monotonic() < deadline
             time.sleep(0.05)  # another process does what is waited for
-        messages = asyncio.run(simulate(broker.port))
+        with listening(broker, tmp_path / "heard"):
+            messages = asyncio.run(simulate(broker.port))
         while server.get("/api/ledger")["received"] < messages:
             assert time.monotonic() < deadline + SECONDS + WAIT_S
             time.sleep(0.05)
@@ -84,8 +129,17 @@ def test_many_devices_on_a_timetable_lose_nothing_and_are_counted_soon(
             "SELECT quantile_cont(epoch_us(processed_at) - epoch_us(time), 0.5) / 1000,"
             " quantile_cont(epoch_us(processed_at) - epoch_us(time), 0.99) / 1000 FROM events"
         )
-        print(f"{messages} messages of {DEVICES} devices: p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")  # noqa: T201  with -s
+        heard = heard_at(tmp_path / "heard")
+        waits = sorted(
+            (at - heard[value]) * 1000 for value, at in aggregated_at(server, messages) if value in heard
+        )
+        assert len(waits) > 0.99 * messages, "the listener has ended before the last few were heard"
+        from_broker_ms = waits[int(len(waits) * 0.99)]
+        print(  # noqa: T201  with -s
+            f"{messages} messages of {DEVICES} devices: p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms from device to aggregated;"
+            f" p99 {from_broker_ms:.1f} ms later than another client of the broker hears it"
+        )
         if SOAK:
-            assert p99_ms < MOST_P99_MS
+            assert from_broker_ms < MOST_P99_MS
     finally:
         broker.kill()

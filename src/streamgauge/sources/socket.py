@@ -114,6 +114,10 @@ class SocketSource:
         self._count(HTTPStatus.UNPROCESSABLE_ENTITY, started)
         return "error", _rejection_of(result)
 
+    def refuse(self) -> None:
+        """Count a message that is too large, which closes its connection unread."""
+        self._door.refuse(SOURCE)
+
     def _count(self, status: int, started: float) -> None:
         """Count an answer under the status that it would have over HTTP."""
         self.answers[status] = self.answers.get(status, 0) + 1

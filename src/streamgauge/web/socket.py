@@ -108,7 +108,7 @@ class _Session:
         viewer: Viewer | None,
         send: Send,
     ) -> None:
-        self._limits, self._viewer, self._send = limits, viewer, send
+        self._limits, self._viewer, self._send, self._source = limits, viewer, send, source
         self._connection = Connection()
         self._watching = Watching(hub, watcher, self._connection, self._answer)
         self._pushes = Pushes(source, Replies(send, viewer))
@@ -124,6 +124,8 @@ class _Session:
             message = await receive()
             self._silent_since = None
             if message["type"] == "websocket.disconnect":
+                if message.get("code") == TOO_BIG:
+                    self._source.refuse()
                 return
             frame = message.get("text")
             if not await self._take(message.get("bytes", b"") if frame is None else frame):
@@ -147,6 +149,7 @@ class _Session:
                 await self._close(action.code, action.reason)
                 return False
             if is_long and not _carries_many(action):
+                self._source.refuse()
                 await self._close(TOO_BIG, f"a message of more than {most} bytes")
                 return False
             await self._act(action)
