@@ -90,13 +90,26 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 )  # while it is open, Playwright's own event loop runs: no other test may need one
 def browser() -> Iterator[Browser]:
     """A real Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=_chromium(), args=BROWSER_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def misled_browser(browser: Browser) -> Iterator[Browser]:
+    """Another one, which takes every name that ends in .test for this machine, as after DNS rebinding."""
+    arguments = [*BROWSER_ARGUMENTS, "--host-resolver-rules=MAP *.test 127.0.0.1"]
+    chromium = browser.browser_type.launch(executable_path=_chromium(), args=arguments)
+    yield chromium
+    chromium.close()
+
+
+def _chromium() -> str:
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.fail("no Chromium; `make setup` installs it")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
-        yield chromium
-        chromium.close()
+    return path
 
 
 @pytest.fixture(scope="session")

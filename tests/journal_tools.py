@@ -73,12 +73,15 @@ async def until(holds: Callable[[], object]) -> None:
 class TestFiles(Files):
     """Real files whose calls are counted, can fail (`plan`: call name -> errno of each next call, 0 = works), and wait.
 
-    `gate` closed: a write waits in its thread, `waiting` says that it does.
+    `gate` closed: a write waits in its thread, `waiting` says that it does. quick: as of a disk that is never waited for;
+    only then are small writes done on the loop.
     """
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, quick: bool = False) -> None:
+        self.quick = quick
+        self.threads: list[str] = []
         self.calls: list[str] = []
         self.plan: dict[str, list[int]] = {}
         self.always: dict[str, int] = {}
@@ -108,6 +111,7 @@ class TestFiles(Files):
 
     def write(self, descriptor: int, buffers: Sequence[bytes]) -> int:
         self.waiting.set()
+        self.threads.append(threading.current_thread().name)
         if not self.gate.wait(10):
             raise OSError(ENOSPC, "the test never opened the gate")
         number = self._next("write")

@@ -56,9 +56,12 @@ def behind_middleware(pages: Any) -> Any:
     return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=_pass_on)])
 
 
-def _listen() -> socket.socket:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+def _listen(port: int = 0) -> socket.socket:
+    listening = socket.socket(
+        proto=socket.IPPROTO_TCP
+    )  # asyncio switches Nagle's delay off only where it sees this
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     listening.listen()  # who connects before the server has started waits
     return listening
 
@@ -69,9 +72,9 @@ def _server(application: Any, lifespan: str) -> uvicorn.Server:
 
 
 @asynccontextmanager
-async def hosted(application: Any, *, lifespan: str = "off") -> AsyncIterator[int]:
-    """Serve an application in the test's own loop; gives the port."""
-    listening, server = _listen(), _server(application, lifespan)
+async def hosted(application: Any, *, lifespan: str = "off", port: int = 0) -> AsyncIterator[int]:
+    """Serve an application in the test's own loop; gives the port, which is any free one unless it is said."""
+    listening, server = _listen(port), _server(application, lifespan)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     async with asyncio.timeout(20):
         while not server.started:

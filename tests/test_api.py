@@ -604,7 +604,7 @@ async def test_an_address_with_nothing_behind_it_is_a_problem(shared: Served, pa
 async def test_files_outside_the_dashboards_folder_cannot_be_fetched(shared: Served, name: str) -> None:
     """Over a bare connection: clients tidy addresses up before they send them."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shared.port)
-    request = f"GET /dashboard/{name} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    request = f"GET /dashboard/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     writer.write(request.encode())
     answer = await reader.read()
     writer.close()

@@ -124,6 +124,15 @@ class TestMounted:
             assert {answer.status_code for answer in await asyncio.gather(*many)} == {202}
             assert await there.count() == 20_200
 
+    async def test_a_body_that_is_announced_too_large_is_told_so_and_not_to_come_back(self) -> None:
+        head = f"POST {PREFIX}/api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999\r\n\r\n"
+        async with mounted() as there:
+            reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+            writer.write(head.encode())
+            async with asyncio.timeout(WAIT_S):
+                assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+            writer.close()
+
     async def test_it_starts_with_the_first_request_and_not_before(self, tmp_path: Path) -> None:
         async with mounted(data=tmp_path / "data") as there:
             assert there.gauge._engine is None

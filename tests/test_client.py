@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -36,6 +37,13 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 def ids(server: ServerProcess) -> list[int]:
     server.wait_until_committed()
     return [row[0] for row in server.ask(BY_ID)]
+
+
+def refused_at(server: ServerProcess) -> int:
+    """How many requests were too large so far."""
+    text = server.client.get("/metrics").text
+    found = re.findall(r"^streamgauge_protocol_refusals_total\{.*\} (\d+)", text, re.MULTILINE)
+    return sum(map(int, found))
 
 
 @pytest.fixture
@@ -137,7 +145,7 @@ class TestAgain:
         assert [one["id"] for one in fake.events] == [1, 2]
         assert len({headers["idempotency-key"] for headers in fake.headers}) == 2
 
-    @pytest.mark.parametrize("status", [401, 404, 413])
+    @pytest.mark.parametrize("status", [401, 404])
     def test_what_will_never_succeed_is_told_and_does_not_hold_up_the_rest(
         self, status: int, fake: FakeServer, told: list[Undelivered]
     ) -> None:
@@ -148,6 +156,33 @@ class TestAgain:
             client.push_event(event(3))
         assert told == [Undelivered(events=2, reason=f"answered {status}: not you", status=status)]
         assert client.counts() == Counts(pushed=3, accepted=1, undelivered=2)
+
+    def test_what_is_too_much_at_once_is_sent_in_smaller_batches_from_then_on(
+        self, start_server: StartServer, told: list[Undelivered]
+    ) -> None:
+        server = start_server(configuration='[limits]\nbody_bytes = "16KiB"\n')
+        large = event(1000, text="x" * 20_000)
+        with Client(server.url, on_error=told.append) as client:
+            client.push_events([*(event(number) for number in range(1000)), large])
+            assert client.flush(WAIT_S)
+            requests = refused_at(server)
+            assert requests > 0
+            client.push_events(event(number) for number in range(2000, 2500))
+        assert refused_at(server) == requests
+        assert ids(server) == [*range(1000), *range(2000, 2500)]
+        [problem] = told
+        assert (problem.events, problem.status) == (1, 413)
+        assert client.counts() == Counts(pushed=1501, accepted=1500, undelivered=1)
+
+    def test_a_batch_of_which_nobody_knows_what_became_is_not_sent_in_other_batches(
+        self, fake: FakeServer, told: list[Undelivered]
+    ) -> None:
+        hang_up = Refusal(hang_up=True)
+        fake.answers = [hang_up, hang_up, Refusal(status=413, body=b"too large")]
+        with Client(fake.url, on_error=told.append) as client:
+            client.push_events([event(1), event(2)])
+        assert [(problem.events, problem.status) for problem in told] == [(2, 413)]
+        assert fake.events == []
 
     def test_events_that_the_server_rejects_are_given_back_with_its_reasons(
         self, start_server: StartServer, told: list[Undelivered]

@@ -489,3 +489,18 @@ async def test_readers_see_everything_while_commits_go_on(bench: Bench) -> None:
             bench.book.end_read(begun)
             seen.append(snapshot.partials.count + sum(part.count for part in memory) - number)
     assert set(seen) == {0}
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw events", "partials alone"])
+async def test_much_that_is_committed_does_not_wait_in_memory_for_the_next_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, raw: bool
+) -> None:
+    monkeypatch.setattr(committer_module, "CHECKPOINT_BYTES", 1000)
+    committer = bench.committer(interval_s=PATIENCE_S)
+    async with running(committer):
+        for _ in range(20):
+            committer.book_contribution(bench.counted(bench.accept(), raw=raw))
+            bench.book.close(0.0)
+            committer._look()
+        await eventually(lambda: bench.journal.released)
+        await eventually(lambda: committer._since_checkpoint < 1000)

@@ -101,7 +101,7 @@ async def test_pipelined_requests_are_answered_in_their_order(served: Served) ->
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     bodies = [b'{"type":"a"}', b'{"value":1}', b'[{"type":"a"},{"type":"b"}]', b'{"type":"c"}']
     for body in bodies:
-        head = b"POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        head = b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
         writer.write(head % len(body) + body)
     answers = [await one_answer(reader) for _ in bodies]
     assert [status for status, _ in answers] == [202, 422, 202, 202]
@@ -119,7 +119,7 @@ async def one_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 async def test_a_sender_that_wants_the_connection_closed_gets_it_closed(served: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(
-        b'POST /api/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 12\r\n\r\n{"type":"a"}'
+        b'POST /api/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 12\r\n\r\n{"type":"a"}'
     )
     async with asyncio.timeout(WAIT_S):
         answer = await reader.read()
@@ -130,7 +130,9 @@ async def test_a_sender_that_wants_the_connection_closed_gets_it_closed(served: 
 
 async def test_the_event_of_a_sender_that_leaves_at_once_is_counted(served: Served) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    writer.write(b"POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n" + b'{"type":"a"}')
+    writer.write(
+        b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n" + b'{"type":"a"}'
+    )
     writer.close()
     assert (await served.http.post("/api/events", content=GOOD, headers=LINES)).status_code == 202
     assert served.app.engine.ledger.total().received == 2

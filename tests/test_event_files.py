@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,6 +284,11 @@ class TestLogs:
         [problem] = skipped
         assert problem.endswith(f"{name}, line 3: not of the combined log format: 'words'")
 
+    def test_the_virtual_host_may_stand_before_it(self, events_of: EventsOf) -> None:
+        hosted = b"".join(b"shop.example:443 " + line + b"\n" for line in ACCESS.splitlines()[:2])
+        plain = events_of("a.log", ACCESS)[:2]
+        assert events_of("b.log", hosted) == [{**event, "host": "shop.example:443"} for event in plain]
+
     def test_its_reserved_fields_are_named_as_they_are_mapped(self, events_of: EventsOf) -> None:
         fields = FieldMapping(type="kind", timestamp="at", value="bytes", user_id="who")
         event = events_of("access.log", ACCESS, fields=fields)[0]
@@ -334,6 +341,11 @@ class TestRefusals:
             ("a.csv", "type,x\na,gr\xfc\xdf\n".encode("latin-1"), "not UTF-8"),
             ("a.csv", b'type,x\na,"open' + b"x" * 200_000, "quote"),
             ("a.csv", b"type,x,x\na,1,2\n", "'x'"),
+            ("a.csv", "type\na\n".encode("utf-16"), "iconv -f utf-16"),
+            ("a.zip", b"PK\x03\x04 and more", "zip archive"),
+            ("a.ndjson.bz2", bz2.compress(LINES), "bzcat FILE | streamgauge replay -"),
+            ("a.json.xz", lzma.compress(LINES), "xzcat FILE | streamgauge replay -"),
+            ("a.log", b"words \0 words\n", "zero bytes"),
         ],
     )
     def test_a_damaged_file_is_named_with_what_is_wrong(

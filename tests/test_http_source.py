@@ -20,6 +20,7 @@ from streamgauge.intake import Intake, Receipt
 from streamgauge.journal import Entry, Record
 from streamgauge.journals.memory import MemoryJournal
 from streamgauge.ledger import Ledger
+from streamgauge.sources.formats import FORMATS
 from streamgauge.sources.http import HttpLimits, HttpSource
 from streamgauge.stages.producer import EventProducer
 
@@ -153,7 +154,7 @@ class Shard:
 
 
 def source_of(door: Any, limits: HttpLimits | None = None) -> HttpSource:
-    return HttpSource(door, mapping=FieldMapping(), limits=limits or HttpLimits())
+    return HttpSource(door, mapping=FieldMapping(), limits=limits or HttpLimits(), formats=FORMATS)
 
 
 @pytest.fixture

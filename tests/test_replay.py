@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from hypothesis import strategies as st
 from command_line import run
 from fake_server import FakeServer, Refusal
 from server_process import ServerProcess
-from streamgauge.event_files import UnreadableFile
+from streamgauge import replay as replaying
+from streamgauge.event import FieldMapping
+from streamgauge.event_files import Line, UnreadableFile
 from streamgauge.remote import Address, RemoteError
 from streamgauge.replay import Clock, Outcome, Pace, ReplayError, describe_range, page_address, replay
+from streamgauge.replay_bodies import LINGER_S, Body, Gathering, Times
 
 StartServer = Callable[..., ServerProcess]
 
@@ -70,6 +74,23 @@ def write(tmp_path: Path) -> Callable[..., str]:
         return str(tmp_path / name)
 
     return put
+
+
+@pytest.fixture
+def piped() -> Iterator[Callable[[ServerProcess], subprocess.Popen[bytes]]]:
+    """Starts to send what will be written to its standard input."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(server: ServerProcess) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "streamgauge", "replay", "-", "--url", server.url]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()
 
 
 Write = Callable[..., str]
@@ -206,6 +227,103 @@ class TestWithAServer:
         assert run("replay", "-", "--url", server.url, folder=tmp_path, given=given).code == 0
         server.wait_until_committed()
         assert server.ask("SELECT type, value FROM events") == [["a", 1.0]]
+
+
+class TestStream:
+    """What comes on standard input while it is being made."""
+
+    def test_events_are_counted_although_no_more_come_for_the_moment(
+        self, start_server: StartServer, piped: Callable[[ServerProcess], subprocess.Popen[bytes]]
+    ) -> None:
+        server = start_server()
+        sending = piped(server)
+        for number in range(3):
+            _write(sending, event(number))
+            _wait_for(server, number + 1, sending)
+        out, _ = sending.communicate(timeout=60)
+        assert out.decode().startswith("3 events accepted, 0 rejected")
+        assert sending.returncode == 0
+        server.wait_until_committed()
+        assert server.ask(BY_ID) == [[0], [1], [2]]
+
+    def test_ctrl_c_ends_it_with_what_was_accepted(
+        self, start_server: StartServer, piped: Callable[[ServerProcess], subprocess.Popen[bytes]]
+    ) -> None:
+        server = start_server()
+        sending = piped(server)
+        for number in range(2):
+            _write(sending, event(number))
+            _wait_for(server, number + 1, sending)
+        sending.send_signal(signal.SIGINT)  # perhaps before it has heard of the second
+        out, err = sending.communicate(timeout=60)
+        assert re.match(
+            r"stopped before the end\n(2 events accepted|whether the last 1 events .* not known\n1 events accepted)",
+            out.decode(),
+        )
+        assert (sending.returncode, err) == (130, b"")
+
+    def test_what_was_read_before_ctrl_c_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*_: Any, **__: Any) -> Iterator[Line]:
+            yield Line(ndjson(event(0)), 1, "line")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(replaying, "lines_of", interrupted)
+        with FakeServer() as fake:
+            outcome = send(fake, "-")
+            assert [one["id"] for one in fake.events] == [0]
+            assert (outcome.accepted, outcome.unknown, outcome.was_interrupted) == (1, 0, True)
+            assert not send(fake, "a.ndjson").accepted, "a file is there to be sent again"
+
+    def test_what_was_being_sent_when_ctrl_c_came_is_said_to_be_unknown(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = write("a.ndjson", *map(event, range(1700)))
+        with FakeServer(None, Refusal()) as fake:
+
+            def interrupt(_: float) -> None:
+                raise KeyboardInterrupt
+
+            outcome = replay([name], fake.url, fields={}, clock=Clock(sleep=interrupt))
+        assert (outcome.accepted, outcome.unknown, outcome.was_interrupted) == (1000, 700, True)
+
+    def test_a_bad_first_event_does_not_end_a_stream_and_ten_do(
+        self, start_server: StartServer, piped: Callable[[ServerProcess], subprocess.Popen[bytes]]
+    ) -> None:
+        server = start_server()
+        sending = piped(server)
+        for number in range(9):
+            _write(sending, event(number, value="much"))
+            _wait_for(server, number + 1, sending)
+        _write(sending, event(9, value="much"))
+        _, err = sending.communicate(timeout=60)
+        assert sending.returncode == 2
+        assert "no event was accepted" in err.decode()
+        assert server.wait_until_committed()["rejected"] == 10
+
+    def test_what_waits_is_given_when_its_time_has_come_and_not_before(self, hand: HandClock) -> None:
+        given: list[Body] = []
+        gathering = Gathering("-", Times(FieldMapping()), given.append, hand.clock().monotonic)
+        assert gathering.hurry() is None
+        gathering.put(Line(ndjson(event(0)), 1, "line"))
+        assert gathering.hurry() == LINGER_S
+        hand.sleep(LINGER_S / 2)
+        gathering.put(Line(ndjson(event(1)), 2, "line"))
+        assert gathering.hurry() == pytest.approx(LINGER_S / 2)
+        hand.sleep(LINGER_S / 2)
+        assert gathering.hurry() is None
+        [body] = given
+        assert (len(body.rows), body.is_early) == (2, True)
+
+
+def _write(sending: subprocess.Popen[bytes], *events: Any) -> None:
+    assert sending.stdin is not None
+    sending.stdin.write(ndjson(*events))
+    sending.stdin.flush()
+
+
+def _wait_for(server: ServerProcess, received: int, sending: subprocess.Popen[bytes]) -> None:
+    while server.get("/api/ledger")["received"] < received:
+        assert sending.poll() is None, "it has ended"
 
 
 class TestRefusedAtTimes:
@@ -445,6 +563,23 @@ class TestOutcome:
     def test_a_missing_file_among_others_tells_what_was_accepted(self, write: Write) -> None:
         with FakeServer() as fake, pytest.raises(ReplayError, match=r"No such file.*; 1 events had been"):
             send(fake, write("a.ndjson", event(0)), "nowhere.ndjson")
+
+    @pytest.mark.parametrize(
+        ("text", "help_"),
+        [
+            (b'{\n  "type": "a"\n}\n', "jq -c . FILE writes them so"),
+            (b'{"events": [{"type": "a"}]}\n', "jq -c '.events[]' FILE | streamgauge replay -"),
+            (b"words\n", "--format says what it is: json, csv, parquet, json-logs, combined"),
+            (b"[1]\n", "Each line has to be a JSON object; the first is int"),
+        ],
+    )
+    def test_a_file_of_another_shape_says_what_would_help(
+        self, text: bytes, help_: str, start_server: StartServer, write: Write, tmp_path: Path
+    ) -> None:
+        write("a.json", text=text)
+        done = run("replay", "a.json", "--url", start_server().url, folder=tmp_path)
+        assert done.code == 2
+        assert help_ in done.err
 
     def test_a_missing_first_file_sends_nothing(self) -> None:
         with FakeServer() as fake, pytest.raises(UnreadableFile):

@@ -29,6 +29,7 @@ from streamgauge.remote import ADDRESS_FILE
 from streamgauge.settings import IN_MEMORY, SHARD, mapping_of, rules_of, settings_of
 from streamgauge.source import RunningSource
 from streamgauge.sources.direct import DirectIngest
+from streamgauge.sources.formats import FORMATS
 from streamgauge.sources.http import SOURCE as HTTP
 from streamgauge.sources.http import HttpLimits, HttpSource
 from streamgauge.sources.registry import check_sources, make_sources
@@ -36,6 +37,7 @@ from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Table
 from streamgauge.telemetry import Exposition, ServerCollector
 from streamgauge.version import __version__
+from streamgauge.web.access import access_of
 from streamgauge.web.api import write_csv
 from streamgauge.web.application import WebApplication
 from streamgauge.web.letters import LetterDesk
@@ -142,7 +144,7 @@ class App:
         self.failure = asyncio.get_running_loop().create_future()
         self.engine = self._open.engine
         self._open_hub()
-        pages = self.asgi()
+        pages = self.asgi(mounted=True)
         self._begin_tasks()
         return pages
 
@@ -245,14 +247,17 @@ class App:
                 self.fail(self.engine.journal.failed)
             await asyncio.sleep(PROGRESS_S)
 
-    def asgi(self) -> WebApplication:
-        """Give the whole of it as one ASGI application; the engine must have been started."""
+    def asgi(self, *, mounted: bool = False) -> WebApplication:
+        """Give the whole of it as one ASGI application; the engine must have been started. mounted: inside another one."""
         limits, query = self._options.limits, self._options.query
         decoded = DecodedLimits(limits.decoded_bytes, limits.decoded_ratio)
         http = HttpLimits(limits.body_bytes, limits.bodies_bytes, decoded)
-        source = HttpSource(self.engine.intake, mapping=mapping_of(self._options), limits=http)
+        source = HttpSource(
+            self.engine.intake, mapping=mapping_of(self._options), limits=http, formats=FORMATS
+        )
         self._source, letters = source, self._letters()
-        self._direct = DirectIngest(self.engine.intake, source)
+        access = access_of(self._options.server, mounted=mounted)
+        self._direct = DirectIngest(self.engine.intake, source, access.answers_to)
         service = self._service = Service(
             reader=self.engine.reader,
             store=self.engine.store,
@@ -276,6 +281,8 @@ class App:
             doors=self._doors(source),
             verify=self._verify_desk(),
             reload=self.reloader.reload,
+            access=access,
+            on_refused=self._count_refused,
         )
 
     def _verify_desk(self) -> VerifyDesk:
@@ -387,9 +394,12 @@ class App:
                 host=server.host,
                 port=server.port,
                 limits=bounds,
-                on_refused=lambda: self.engine.intake.refuse(HTTP),
+                on_refused=self._count_refused,
             )
         )
+
+    def _count_refused(self) -> None:
+        self.engine.intake.refuse(HTTP)
 
     async def stop(self) -> None:
         """Refuse new events, finish what is under way, commit it, and leave."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -66,7 +67,9 @@ Field = str | None
 DEFAULT_URL = "http://localhost:4000"
 FAILED = 70  # EX_SOFTWARE: a supervisor should start it again
 FAILED_WITHIN_S = 4.5
+INTERRUPTED = 130  # as shells say of what was ended by Ctrl-C
 START_S = 5.0  # that a start which is to end gets to come to its end
+M_ARENA_MAX = -8  # of glibc's malloc.h
 SWITCH_S = 0.0001  # after which the store's thread hands the interpreter to the loop: requests wait for it several times each
 
 
@@ -202,11 +205,18 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     gc.freeze()  # what is loaded now stays; collections look at less
     gc.set_threshold(50_000, 20, 50)
     sys.setswitchinterval(SWITCH_S)
+    _share_arenas()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main)
     finally:
         gc.unfreeze()  # or extension modules report leaks when the process ends
+
+
+def _share_arenas() -> None:
+    """Have all threads use two arenas of glibc's: with one for each thread, what one frees the others cannot use."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -385,11 +395,18 @@ def replay(
             progress=lambda read: progress.update(task, advance=read),
         )
     _tell(outcome, url)
+    if outcome.was_interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _tell(outcome: replaying.Outcome, url: str) -> None:
+    if outcome.was_interrupted:
+        print("stopped before the end")
+    if outcome.unknown:
+        print(f"whether the last {outcome.unknown:,} events were accepted is not known")
     if not outcome.sent and not outcome.rejected:
-        print("there are no events in it; nothing was sent")
+        if not outcome.was_interrupted:
+            print("there are no events in it; nothing was sent")
         return
     span = replaying.describe_range(outcome)
     again = f", {outcome.duplicates:,} had come before" if outcome.duplicates else ""

@@ -39,6 +39,9 @@ MOST_RAW_BYTES: Final = 64 * 2**20  # of raw events that wait for the store
 EPOCH_RAW_BYTES: Final = 24 * 2**20  # of raw events in one epoch; then it is closed early
 RETRY_S: Final = (0.1, 0.5, 2.0)  # and so on
 MAINTENANCE_S: Final = 600.0
+# What is committed since the last checkpoint stands in the database's memory, as it came: raw events, and partials.
+CHECKPOINT_BYTES: Final = 96 * 2**20
+ROLLUP_ROW_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ class Committer:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._raw_bytes = 0
+        self._since_checkpoint = 0  # bytes
         self._saved_changes = ledger.unsettled_changes
         self._stopping = False
         self._fill = (
@@ -129,7 +133,7 @@ class Committer:
             while not (self._stopping and self._idle()):
                 await self._next_turn()
                 await self._commit_ready()
-                if time.monotonic() >= checkpoint_at:
+                if time.monotonic() >= checkpoint_at or self._since_checkpoint >= CHECKPOINT_BYTES:
                     await self._unless_it_fails("checkpoint", self.checkpoint)
                     checkpoint_at = time.monotonic() + self._settings.checkpoint_s
                 if time.monotonic() >= maintain_at:
@@ -175,6 +179,7 @@ class Committer:
             self.durations.observe(time.perf_counter() - started)
             self.commit_seconds += time.perf_counter() - started
             self._raw_bytes -= epoch.raw_bytes
+            self._since_checkpoint += epoch.raw_bytes + epoch.rows * ROLLUP_ROW_BYTES
             self._ledger.settle(epoch.settled)
             self._fill += _fill_of(epoch, self.retention)
             self._book.mark_committed(epoch.number)
@@ -244,6 +249,7 @@ class Committer:
 
     async def checkpoint(self) -> None:
         """Let go of journal segments whose every append the store has proved to hold."""
+        self._since_checkpoint = 0  # also where it fails: then it is tried again when its time has come
         positions = await self._in_thread(self._store.checkpoint)
         await self._in_thread(self._journal.release, positions.get(self._settings.shard, 0))
 

@@ -381,7 +381,7 @@ def _plain(value: float) -> str:
 
 def _open_to_others(server: ServerOptions) -> Iterator[_Conflict]:
     """There are no API keys yet, so other machines are kept out unless somebody insists."""
-    if not server.insecure and not _is_loopback(server.host):
+    if not server.insecure and not is_loopback(server.host):
         yield _Conflict(
             "server.host",
             f"{_shown(server.host)} can be reached from other machines, and API keys are not available yet",
@@ -389,7 +389,8 @@ def _open_to_others(server: ServerOptions) -> Iterator[_Conflict]:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or name (without brackets) is this machine's alone."""
     if host.lower() == "localhost":
         return True
     try:

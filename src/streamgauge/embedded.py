@@ -147,7 +147,7 @@ class Streamgauge:
 
         Waits while there is no room, at most half a minute; raises Saturated then, and has accepted none of them.
         """
-        wanted = list(events)
+        wanted = events if isinstance(events, list) else list(events)  # who waits here cannot change it
         self._ready()
         return self._call(self._hand_over(wanted))
 

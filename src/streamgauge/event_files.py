@@ -8,13 +8,14 @@ import io
 import itertools
 import math
 import re
+import select
 import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, TextIO, cast, get_args
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TextIO, TypeAlias, cast, get_args
 
 import duckdb
 import msgspec
@@ -41,6 +42,15 @@ DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 Format = Literal["auto", "json", "csv", "parquet", "json-logs", "combined"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 PEEKED: Final = 8192  # what a format is told by
+NO_TEXT: Final[dict[bytes, str]] = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as CSV",
+    b"BZh": "compressed with bzip2; send it with bzcat FILE | streamgauge replay -",
+    b"\xfd7zXZ\x00": "compressed with xz; send it with xzcat FILE | streamgauge replay -",
+    b"\xff\xfe": "UTF-16; convert it with iconv -f utf-16 -t utf-8",
+    b"\xfe\xff": "UTF-16; convert it with iconv -f utf-16 -t utf-8",
+    b"SQLite format 3\x00": "a database of SQLite; send it with sqlite3 -json FILE 'SELECT ...' | streamgauge replay -",
+}
+Idle: TypeAlias = Callable[[], float | None]
 
 
 class Line(NamedTuple):
@@ -78,19 +88,21 @@ def lines_of(
     fields: FieldMapping | None = None,
     skipped: Callable[[str], None] = lambda problem: None,
     read: Callable[[int], None] = lambda size: None,
+    idle: Idle | None = None,
 ) -> Iterator[Line]:
     """Give a file's events as lines of JSON. Blank lines are left out.
 
     name: a path, or `-` for standard input; how it is compressed is told by its first bytes. form: how it is written;
     "auto" tells CSV and Parquet by the name, and everything else by how it begins. fields: the parts that fields play;
     what is their type stays text, whatever it looks like. skipped: told of each row or line that is no event.
-    read: told how many bytes were read of the file as it is on the disk.
+    read: told how many bytes were read of the file as it is on the disk. idle: called when there is nothing to read for
+    the moment, and again after as many seconds as it says, if there is nothing still.
     Raises UnreadableFile.
     """
     fields = fields or FieldMapping()
     try:
-        with _opened(name, read) as file:
-            chosen = _form_of(name, file) if form == "auto" else form
+        with _opened(name, read, idle) as file:
+            chosen = _checked_form(name, file, form)
             if chosen == "csv":
                 yield from _csv_lines(name, file, {fields.type}, skipped)
             elif chosen == "parquet":
@@ -117,11 +129,11 @@ def lines_of(
 
 
 @contextmanager
-def _opened(name: str, read: Callable[[int], None]) -> Iterator[io.BufferedReader[Any]]:
+def _opened(name: str, read: Callable[[int], None], idle: Idle | None) -> Iterator[io.BufferedReader[Any]]:
     """Open a file for reading what it holds when inflated."""
     is_input = name == STANDARD_INPUT
     with io.FileIO(0 if is_input else name, closefd=not is_input) as raw:
-        file: io.BufferedReader[Any] = io.BufferedReader(_Counted(raw, read))
+        file: io.BufferedReader[Any] = io.BufferedReader(_Counted(raw, read, idle))
         magic = file.peek(4)
         if magic.startswith(GZIP_MAGIC):
             file = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)))
@@ -131,18 +143,25 @@ def _opened(name: str, read: Callable[[int], None]) -> Iterator[io.BufferedReade
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells of every byte that is read of it."""
+    """A file that tells of every byte that is read of it, and of every moment in which there is none."""
 
-    def __init__(self, file: io.RawIOBase | io.FileIO, read: Callable[[int], None]) -> None:
-        self._file, self._read = file, read
+    def __init__(self, file: io.FileIO, read: Callable[[int], None], idle: Idle | None) -> None:
+        self._file, self._read, self._idle = file, read, idle
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._idle is not None and not self._has_more(0.0):
+            while (wait_s := self._idle()) is not None and not self._has_more(wait_s):
+                pass
         size = self._file.readinto(buffer) or 0
         self._read(size)
         return size
+
+    def _has_more(self, wait_s: float) -> bool:
+        """Wait until there is something to read, or the end of it; False when time ran out."""
+        return bool(select.select([self._file], [], [], wait_s)[0])
 
 
 class _Zstd(io.RawIOBase):
@@ -177,6 +196,17 @@ class _Zstd(io.RawIOBase):
         if not piece and self._begun:
             raise EOFError("the last frame of zstd data is not complete")
         return piece
+
+
+def _checked_form(name: str, file: io.BufferedReader[Any], form: Format) -> Format:
+    """Give how a file is written; raises UnreadableFile where it should be text and is something else."""
+    chosen, head = _form_of(name, file) if form == "auto" else form, file.peek(PEEKED)
+    kind = next((kind for magic, kind in NO_TEXT.items() if head.startswith(magic)), None)
+    if kind is None and b"\0" in head[:PEEKED]:
+        kind = "something else: there are zero bytes in it"
+    if kind is not None and chosen != "parquet":
+        raise UnreadableFile(f"{name}: expected text, plain or compressed with gzip or zstd; it is {kind}")
+    return chosen
 
 
 def _first_character(file: io.BufferedReader[Any]) -> bytes:

@@ -16,9 +16,10 @@ MOST_SHOWN: Final = 80
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 REQUEST: Final = "request"  # the type of such events
 QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
-# https://httpd.apache.org/docs/2.4/logs.html#combined; nginx writes the same. More may stand behind it.
+# https://httpd.apache.org/docs/2.4/logs.html#combined; nginx writes the same. More may stand behind it, and the virtual
+# host before it, as in Debian's other_vhosts_access.log.
 COMBINED: Final = re.compile(
-    r"(\S+) \S+ (\S+) \[(\d\d)/(" + "|".join(MONTHS) + r")/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d)\] "
+    r"(?:(\S+) )?(\S+) \S+ (\S+) \[(\d\d)/(" + "|".join(MONTHS) + r")/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d)\] "
     + QUOTED + r" (\d{3}) (\d+|-)(?: " + QUOTED + " " + QUOTED + r")?(?: .*)?"
 )  # fmt: skip
 ESCAPED: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
@@ -61,7 +62,7 @@ def combined_reader(fields: FieldMapping) -> Callable[[bytes], bytes | None]:
         match = COMBINED.fullmatch(line.strip().decode(errors="backslashreplace"))
         if match is None:
             return None
-        ip, user, day, month, year, time, hours, minutes, request, status, size, referrer, agent = (
+        host, ip, user, day, month, year, time, hours, minutes, request, status, size, referrer, agent = (
             match.groups()
         )
         event: dict[str, Any] = {
@@ -73,7 +74,7 @@ def combined_reader(fields: FieldMapping) -> Callable[[bytes], bytes | None]:
         }
         if size != "-":
             event[fields.value] = int(size)
-        more = ((fields.user_id, user), ("referrer", referrer), ("user_agent", agent))
+        more = ((fields.user_id, user), ("referrer", referrer), ("user_agent", agent), ("host", host))
         event |= {name: _unescaped(text) for name, text in more if text not in {None, "", "-"}}
         return encode(event)
 

@@ -99,6 +99,22 @@ SourceName = Annotated[
         r"\A[a-z][a-z0-9_-]{0,63}\Z",
     ),
 ]
+HostName = Annotated[
+    str,
+    _text(
+        "host name",
+        "without a port, as in analytics.example or [fd00::1]",
+        r"\A(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])\Z",
+    ),
+]
+WebOrigin = Annotated[
+    str,
+    _text(
+        "origin",
+        "as in https://shop.example, without a path and without *",
+        r"\A[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z",
+    ),
+]
 MetricName = Annotated[
     str,
     _text(
@@ -120,6 +136,22 @@ class ServerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     insecure: Annotated[
         bool, _about("Accept a `host` that others can reach, without API keys (`--insecure`).")
     ] = False
+    allowed_hosts: Annotated[
+        tuple[HostName, ...],
+        Meta(
+            max_length=64,
+            description="More names that the server answers to, beside this machine's own: those that a proxy passes on in"
+            " `Host`. On a `host` that others can reach it answers to any name unless some are given.",
+        ),
+    ] = ()
+    allowed_origins: Annotated[
+        tuple[WebOrigin, ...],
+        Meta(
+            max_length=64,
+            description="Whose web pages may send events from a browser (CORS), beside the server's own; they may do"
+            " nothing else.",
+        ),
+    ] = ()
 
 
 class EventOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -260,7 +292,9 @@ class StoreOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
     checkpoint_interval: Annotated[
         Duration,
-        _span("100ms", "1h", "How often the journal is relieved of what the database proves to hold."),
+        _span(
+            "100ms", "1h", "How often at least the journal is relieved of what the database proves to hold."
+        ),
     ] = Duration("30s")
     patience: Annotated[
         Duration,

@@ -15,19 +15,19 @@ import msgspec
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.event import RESERVED, FieldMapping
-from streamgauge.event_files import STANDARD_INPUT, Format, Line, UnreadableFile, lines_of
-from streamgauge.events.clock import parse_column, parse_timestamp
+from streamgauge.event_files import FORMATS, STANDARD_INPUT, Format, Line, UnreadableFile, lines_of
+from streamgauge.events.clock import parse_timestamp
 from streamgauge.events.limits import LIKELY_TYPE_FIELDS
 from streamgauge.remote import Address, Remote, RemoteError, detail_of, unreachable
+from streamgauge.replay_bodies import Body, Gathering, Times
 
-LINES_A_REQUEST: Final = 1000
-BYTES_A_REQUEST: Final = 1024 * 1024
 TICK_S: Final = 0.1  # with a speed, events this near to each other go together
 TIMEOUT_S: Final = 60.0
 PATIENCE_S: Final = 60.0
 LONGEST_WAIT_S: Final = 30.0
 IDLE_S: Final = 5.0  # a connection unused for longer may have been closed by the server
 MOST_ERRORS: Final = 10
+FEWEST_JUDGED: Final = 10  # events of a stream that must all be rejected before it is given up
 HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/x-ndjson", "Streamgauge-Door": "files"}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ACCEPTED, NOT_JSON, UNPROCESSABLE = 202, 400, 422
@@ -72,15 +72,21 @@ class Clock:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of what was sent. errors: the first few. first_us, last_us: the range of the accepted events' times."""
+    """What became of what was sent. errors: the first few. first_us, last_us: the range of the accepted events' times.
+
+    was_interrupted: by Ctrl-C, before the end of the files. unknown: events that were under way then.
+    """
 
     sent: int = 0
     accepted: int = 0
     rejected: int = 0
     duplicates: int = 0
+    unknown: int = 0
+    was_interrupted: bool = False
     errors: list[str] = field(default_factory=list)
     first_us: int | None = None
     last_us: int | None = None
+    first_event: bytes = b""
 
     def cover(self, time_us: int) -> None:
         """Widen the range."""
@@ -96,27 +102,6 @@ class Outcome:
         """Keep the first few problems."""
         if len(self.errors) < MOST_ERRORS:
             self.errors.append(problem)
-
-
-@dataclass(slots=True)
-class _Body:
-    """Events of one request. at_us: their times, None where there is none that can be read."""
-
-    file: str
-    rows: list[Line]
-    at_us: list[int | None]
-    unread: frozenset[int] = frozenset()  # where there is a time, but it cannot be read
-
-    @property
-    def lines(self) -> list[bytes]:
-        """The events as JSON."""
-        return [row.text for row in self.rows]
-
-    def place(self, index: int) -> str:
-        """Say where an event stood."""
-        row = self.rows[index] if 0 <= index < len(self.rows) else self.rows[-1]
-        name = "standard input" if self.file == STANDARD_INPUT else self.file
-        return f"{name}, {row.unit} {row.number:,}"
 
 
 class _Refused(msgspec.Struct):
@@ -149,23 +134,32 @@ def replay(
 
     fields: which field plays which part, where that is not what the server says. A request whose answer was lost is sent
     again, and counts once. progress: told of the bytes read of the files, as they are on the disk.
+    What comes slowly on standard input is sent after a moment, whole requests or not; Ctrl-C sends what was read of it.
     Raises ReplayError or UnreadableFile, which say what was accepted before, and RemoteError for a bad address.
     """
     pace, clock = pace or Pace(), clock or Clock()
     address, outcome = Address.read(url), Outcome()
     mapping = FieldMapping(**{**_fields_at(url), **fields})
-    times = _Times(mapping)
+    times = Times(mapping)
     shift_us = _shift(names, mapping, form, times, clock) if pace.shift_to_now else 0
     schedule = _Schedule(pace.speed, clock)
     sender = _Sender(address, fields, clock)
+
+    def give(body: Body) -> None:
+        if "timestamp" not in fields and not outcome.sent:
+            _check_times(body, mapping)
+        for part in schedule.parts(body):
+            _send(sender, _moved(part, mapping, shift_us), mapping, outcome, clock)
+
     try:
         for name in names:
-            lines = lines_of(name, form=form, fields=mapping, skipped=outcome.skip, read=progress)
-            for body in times.bodies(name, lines):
-                if "timestamp" not in fields and not outcome.sent:
-                    _check_times(body, mapping)
-                for part in schedule.parts(body):
-                    _send(sender, _moved(part, mapping, shift_us), mapping, outcome, clock)
+            gathering = Gathering(name, times, give, clock.monotonic)
+            idle = gathering.hurry if name == STANDARD_INPUT else None
+            lines = lines_of(name, form=form, fields=mapping, skipped=outcome.skip, read=progress, idle=idle)
+            _gather(gathering, lines, is_stream=name == STANDARD_INPUT)
+        _check_accepted(outcome, mapping)
+    except KeyboardInterrupt:
+        outcome.was_interrupted = True
     except (ReplayError, UnreadableFile) as exc:
         if outcome.accepted:
             raise ReplayError(f"{exc}; {outcome.accepted:,} events had been accepted before") from exc
@@ -173,6 +167,17 @@ def replay(
     finally:
         sender.close()
     return outcome
+
+
+def _gather(gathering: Gathering, lines: Iterator[Line], *, is_stream: bool) -> None:
+    try:
+        for line in lines:
+            gathering.put(line)
+    except KeyboardInterrupt:
+        if is_stream:  # it cannot be read again
+            gathering.give()
+        raise
+    gathering.give()
 
 
 def _fields_at(url: str) -> dict[str, str]:
@@ -183,11 +188,14 @@ def _fields_at(url: str) -> dict[str, str]:
         return {}
 
 
-def _check_times(body: _Body, mapping: FieldMapping) -> None:
+def _check_times(body: Body, mapping: FieldMapping) -> None:
     """Refuse events that would all be counted at this moment, though they look as if they knew their time."""
     if any(at is not None for at in body.at_us) or body.unread:
         return
-    likely = _time_field(body.rows[0].text)
+    try:
+        likely = _time_field(msgspec.json.decode(body.rows[0].text, type=dict[str, Any]))
+    except (msgspec.DecodeError, UnicodeDecodeError):  # the server will say what is wrong
+        return
     if likely is not None:
         raise ReplayError(
             f"{body.place(0)}: no `{mapping.timestamp}`, so the events would be counted as of now; `{likely}` looks like "
@@ -195,12 +203,8 @@ def _check_times(body: _Body, mapping: FieldMapping) -> None:
         )
 
 
-def _time_field(line: bytes) -> str | None:
+def _time_field(event: Mapping[str, Any]) -> str | None:
     """Give the field of an event that looks like its time."""
-    try:
-        event = msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
     return next((name for name in LIKELY_TIME_FIELDS if _is_time(event.get(name))), None)
 
 
@@ -211,8 +215,12 @@ def _is_time(value: object) -> bool:
         return False
 
 
-def _send(sender: _Sender, body: _Body, mapping: FieldMapping, outcome: Outcome, clock: Clock) -> None:
-    receipt = sender.send(b"".join(body.lines))
+def _send(sender: _Sender, body: Body, mapping: FieldMapping, outcome: Outcome, clock: Clock) -> None:
+    try:
+        receipt = sender.send(b"".join(body.lines))
+    except KeyboardInterrupt:
+        outcome.unknown += len(body.rows)
+        raise
     refused = {problem.index for problem in receipt.errors}
     for problem in receipt.errors:
         outcome.complain(f"{body.place(problem.index)}: {problem.error}")
@@ -220,70 +228,32 @@ def _send(sender: _Sender, body: _Body, mapping: FieldMapping, outcome: Outcome,
     outcome.accepted += receipt.accepted
     outcome.rejected += receipt.rejected
     outcome.duplicates += receipt.duplicates
-    if not outcome.accepted and not outcome.duplicates and receipt.rejected:
-        raise ReplayError(_nothing_accepted(outcome, mapping, body.rows[0].text))
+    outcome.first_event = outcome.first_event or body.rows[0].text
+    if outcome.sent >= FEWEST_JUDGED or not body.is_early:
+        _check_accepted(outcome, mapping)
     if receipt.accepted:
         for place, at_us in enumerate(body.at_us):
             if place not in refused and place not in body.unread:
                 outcome.cover(clock.now_us() if at_us is None else at_us)
 
 
-class _Times:
-    """Puts lines together to bodies, and reads their times."""
-
-    def __init__(self, mapping: FieldMapping) -> None:
-        stamp: Any = msgspec.defstruct(
-            "Stamp",
-            [("timestamp", str | int | float | None, None)],
-            rename={"timestamp": mapping.timestamp},
-        )
-        self._decoder: Any = msgspec.json.Decoder(stamp)
-
-    def bodies(self, file: str, lines: Iterator[Line]) -> Iterator[_Body]:
-        """Cut a file's lines into what is sent at once."""
-        waiting: list[Line] = []
-        size = 0
-        for line in lines:
-            if waiting and (len(waiting) >= LINES_A_REQUEST or size + len(line.text) > BYTES_A_REQUEST):
-                yield self._body(file, waiting)
-                waiting, size = [], 0
-            waiting.append(line)
-            size += len(line.text)
-        if waiting:
-            yield self._body(file, waiting)
-
-    def _body(self, file: str, rows: list[Line]) -> _Body:
-        lines = [row.text for row in rows]
-        try:
-            stamps = [row.timestamp for row in self._decoder.decode_lines(b"".join(lines))]
-            if len(stamps) == len(lines) and None not in stamps:
-                return _Body(file, rows, parse_column(stamps, 0).tolist())
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-            pass  # one by one then, so that the bad ones do not cost the others their times
-        at_us: list[int | None] = []
-        unread = set()
-        for place, line in enumerate(lines):
-            try:
-                stamp = self._decoder.decode(line).timestamp
-                at_us.append(None if stamp is None else parse_timestamp(stamp))
-            except (msgspec.DecodeError, UnicodeDecodeError, ValueError):  # the server will say what is wrong
-                at_us.append(None)
-                unread.add(place)
-        return _Body(file, rows, at_us, frozenset(unread))
-
-
-def _shift(names: Sequence[str], mapping: FieldMapping, form: Format, times: _Times, clock: Clock) -> int:
+def _shift(names: Sequence[str], mapping: FieldMapping, form: Format, times: Times, clock: Clock) -> int:
     """Give how far the last event of all files is from now, in microseconds."""
     if STANDARD_INPUT in names:
         raise ReplayError("--shift-to-now: standard input cannot be read twice; give a file")
-    bodies = (
-        body for name in names for body in times.bodies(name, lines_of(name, form=form, fields=mapping))
-    )
-    latest = max((at for body in bodies for at in body.at_us if at is not None), default=None)
+    latest: int | None = None
+
+    def look(body: Body) -> None:
+        nonlocal latest
+        latest = max((at for at in (latest, *body.at_us) if at is not None), default=None)
+
+    for name in names:
+        lines = lines_of(name, form=form, fields=mapping)
+        _gather(Gathering(name, times, look, clock.monotonic), lines, is_stream=False)
     return 0 if latest is None else clock.now_us() - latest
 
 
-def _moved(body: _Body, mapping: FieldMapping, shift_us: int) -> _Body:
+def _moved(body: Body, mapping: FieldMapping, shift_us: int) -> Body:
     if not shift_us:
         return body
     rows = [
@@ -291,7 +261,7 @@ def _moved(body: _Body, mapping: FieldMapping, shift_us: int) -> _Body:
         for row, at in zip(body.rows, body.at_us, strict=True)
     ]
     at_us = [None if at is None else at + shift_us for at in body.at_us]
-    return _Body(body.file, rows, at_us, body.unread)
+    return Body(body.file, rows, at_us, body.unread, body.is_early)
 
 
 def _moved_line(line: bytes, at_us: int | None, mapping: FieldMapping, shift_us: int) -> bytes:
@@ -310,7 +280,7 @@ class _Schedule:
         self._speed, self._clock = speed, clock
         self._begun: tuple[float, int] | None = None
 
-    def parts(self, body: _Body) -> Iterator[_Body]:
+    def parts(self, body: Body) -> Iterator[Body]:
         """Give a body in parts, each when it is due."""
         if self._speed <= 0:
             yield body
@@ -318,7 +288,7 @@ class _Schedule:
         for start, end in self._cuts(body.at_us):
             self._wait(next((at for at in body.at_us[start:end] if at is not None), None))
             unread = frozenset(place - start for place in body.unread if start <= place < end)
-            yield _Body(body.file, body.rows[start:end], body.at_us[start:end], unread)
+            yield Body(body.file, body.rows[start:end], body.at_us[start:end], unread, body.is_early)
 
     def _cuts(self, at_us: Sequence[int | None]) -> Iterator[tuple[int, int]]:
         step_us = TICK_S * self._speed * 1e6
@@ -410,25 +380,44 @@ def _wait_of(retry_after: str) -> float:
     return min(LONGEST_WAIT_S, float(retry_after)) if retry_after.isascii() and retry_after.isdigit() else 1.0
 
 
-def _nothing_accepted(outcome: Outcome, mapping: FieldMapping, line: bytes) -> str:
+def _check_accepted(outcome: Outcome, mapping: FieldMapping) -> None:
+    """Raise ReplayError where events were sent, and all of them rejected."""
+    if not outcome.sent or outcome.accepted or outcome.duplicates:
+        return
     problems = "\n  ".join(outcome.errors[:5])
-    options = ", ".join(f"--{name.replace('_', '-')}" for name in RESERVED)
-    return f"no event was accepted:\n  {problems}\n{_fields_of(line, mapping)}Say which field is which with {options}."
+    raise ReplayError(f"no event was accepted:\n  {problems}\n{_advice(outcome.first_event, mapping)}")
 
 
-def _fields_of(line: bytes, mapping: FieldMapping) -> str:
-    """Say which fields an event has, and which of them looks like its type."""
+def _advice(line: bytes, mapping: FieldMapping) -> str:
+    """Say what an event that was rejected seems to be, and what would help."""
     try:
-        event = msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
+        event = msgspec.json.decode(line)
+    except UnicodeDecodeError:
+        return "It is no UTF-8."
+    except msgspec.DecodeError:
+        if line.startswith(b"{"):
+            return "Each event has to be whole on a line of its own; jq -c . FILE writes them so."
+        return f"The first line is no JSON; --format says what it is: {', '.join(FORMATS[1:])}."
+    if not isinstance(event, dict):
+        return f"Each line has to be a JSON object; the first is {type(event).__name__}."
     names = ", ".join(f"`{name}`" for name in list(event)[:20])
+    inside = next((name for name, held in event.items() if isinstance(held, list) and held), None)
+    if inside is not None and len(event) == 1:
+        return f"The first event has nothing but `{inside}`, a list; jq -c '.{inside}[]' FILE | streamgauge replay - sends what is in it."
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in RESERVED)
+    hint = _hint(event, mapping)
+    return (
+        f"The first event has the fields {names or '(none)'}. {hint}Say which field is which with {options}."
+    )
+
+
+def _hint(event: Mapping[str, Any], mapping: FieldMapping) -> str:
+    """Name the fields of an event that look like its type and its time, where it has none."""
     likely = next((name for name in LIKELY_TYPE_FIELDS if isinstance(event.get(name), str)), None)
     hints = [f"--type {likely}"] if likely and not event.get(mapping.type) else []
-    when = _time_field(line)
+    when = _time_field(event)
     hints += [f"--timestamp {when}"] if hints and when and mapping.timestamp not in event else []
-    hint = f"Try {' '.join(hints)}. " if hints else ""
-    return f"The first event has the fields {names or '(none)'}. {hint}"
+    return f"Try {' '.join(hints)}. " if hints else ""
 
 
 def page_address(url: str, outcome: Outcome) -> str:

@@ -19,10 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.errors import DecodeError
-from streamgauge.event import FieldMapping
 from streamgauge.sources import cloudevents
 from streamgauge.sources.cloudevents import BATCHED, STRUCTURED
-from streamgauge.sources.converted import UNREADABLE
+from streamgauge.sources.converted import UNREADABLE, Sent
 from web_tools import Served, problem, serving
 
 ENVELOPE = {"specversion": "1.0", "type": "com.shop.sale", "source": "/shop/1", "id": "A-1"}
@@ -135,7 +134,7 @@ async def test_data_that_is_no_object_is_kept_as_it_is(
     ],
 )  # fmt: skip
 async def test_every_kind_of_data_becomes_fields(data: object, fields: dict[str, object]) -> None:
-    converted = await cloudevents.structured(json.dumps(envelope(data=data)).encode(), {}, FieldMapping())
+    converted = await cloudevents.structured(Sent(json.dumps(envelope(data=data)).encode()))
     assert converted.problems == {}
     kept = json.loads(converted.lines)
     assert kept == {
@@ -157,7 +156,7 @@ async def test_reserved_parts_are_written_under_the_names_that_the_request_maps(
 
 async def test_an_attribute_that_is_null_is_absent() -> None:
     body = json.dumps(envelope(time=None, subject=None, data=None, data_base64=None)).encode()
-    converted = await cloudevents.structured(body, {}, FieldMapping())
+    converted = await cloudevents.structured(Sent(body))
     assert json.loads(converted.lines).keys() == {"type", "event_id", "ce_source"}
 
 
@@ -173,7 +172,7 @@ async def test_a_batch_gives_one_line_for_each_event_with_its_data_unchanged(
     several: list[dict[str, Any]], indent: int | None
 ) -> None:
     batch = [envelope(id=str(number), data=data) for number, data in enumerate(several)]
-    converted = await cloudevents.batched(json.dumps(batch, indent=indent).encode(), {}, FieldMapping())
+    converted = await cloudevents.batched(Sent(json.dumps(batch, indent=indent).encode()))
     lines = converted.lines.split(b"\n")[:-1]
     assert len(lines) == len(several)
     for number, (line, data) in enumerate(zip(lines, several, strict=True)):
@@ -256,13 +255,13 @@ async def test_attributes_that_are_missing_are_named(server: Served, kind: str) 
 async def test_headers_are_read_as_the_binding_says(value: str, read: str) -> None:
     headers = {b"ce-%b" % name.encode(): text.encode() for name, text in ENVELOPE.items()}
     headers[b"ce-subject"] = value.encode()
-    converted = await cloudevents.binary(b"", headers, FieldMapping())
+    converted = await cloudevents.binary(Sent(b"", headers))
     assert json.loads(converted.lines)["ce_subject"] == read
 
 
 async def test_a_header_that_is_not_utf_8_is_rejected_by_name() -> None:
     headers = {b"ce-%b" % name.encode(): text.encode() for name, text in ENVELOPE.items()}
-    converted = await cloudevents.binary(b"", headers | {b"ce-subject": b"%C0%A0"}, FieldMapping())
+    converted = await cloudevents.binary(Sent(b"", headers | {b"ce-subject": b"%C0%A0"}))
     assert (converted.lines, converted.problems) == (
         UNREADABLE + b"\n",
         {0: "ce-subject: not percent-encoded UTF-8"},
@@ -289,7 +288,7 @@ async def test_a_body_that_cannot_be_read_is_400_and_counted(server: Served, bod
 async def test_binary_data_that_is_not_the_json_it_says_is_400() -> None:
     headers = {b"ce-%b" % name.encode(): text.encode() for name, text in ENVELOPE.items()}
     with pytest.raises(DecodeError, match="not JSON"):
-        await cloudevents.binary(b"{", headers | {b"content-type": b"application/json"}, FieldMapping())
+        await cloudevents.binary(Sent(b"{", headers | {b"content-type": b"application/json"}))
 
 
 @pytest.mark.parametrize("kind", ["application/cloudevents+avro", "application/cloudevents"])

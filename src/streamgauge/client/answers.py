@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-OK, MULTIPLE_CHOICES, BAD_REQUEST, UNPROCESSABLE, SERVER_ERROR = 200, 300, 400, 422, 500
+OK, MULTIPLE_CHOICES, BAD_REQUEST, TOO_LARGE, UNPROCESSABLE, SERVER_ERROR = 200, 300, 400, 413, 422, 500
 PASSING: Final = frozenset(
     {408, 409, 425, 429}
 )  # refusals that another attempt may not meet (RFC 9110, 6585, 8470)

@@ -21,6 +21,11 @@ class Batch:
         """The events as lines of JSON."""
         return b"".join(self.lines)
 
+    def halves(self) -> tuple[Batch, Batch]:
+        """Give two batches of half the events each, for a server that does not take so many at once."""
+        middle = len(self.lines) // 2
+        return Batch(f"{self.key}a", self.lines[:middle]), Batch(f"{self.key}b", self.lines[middle:])
+
 
 def _new_key() -> str:
     return uuid.uuid4().hex
@@ -94,6 +99,10 @@ class Buffer:
             if size > self.batch_bytes and place:
                 return place
         return min(len(self._lines), self.batch_events)
+
+    def shrink(self, batch: Batch) -> None:
+        """Make the batches that follow no larger than half of this one."""
+        self.batch_bytes = max(1, min(self.batch_bytes, len(batch.body) // 2))
 
     def settle(self, batch: Batch) -> None:
         """Make room: a batch that was taken is delivered, or never will be."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from streamgauge.client.answers import Again, Never, Receipt, judge, wait_s
+from streamgauge.client.answers import TOO_LARGE, Again, Never, Receipt, judge, wait_s
 from streamgauge.client.buffer import Batch, Buffer
 from streamgauge.client.connection import BROKEN, Connection, Target
 from streamgauge.client.settings import Settings
@@ -54,6 +54,10 @@ class Counts:
     waiting: int = 0
     dropped: int = 0
     retries: int = 0
+
+
+class _TooLarge(Never):
+    """The batch will never be taken, and nothing of it was; smaller ones may be."""
 
 
 class Courier:
@@ -198,7 +202,7 @@ class Courier:
     def _run(self) -> None:
         try:
             while (batch := self._next()) is not None:
-                self._settle(batch, self._deliver(batch))
+                self._send(batch)
         except Exception:  # a bug of ours must not leave those who push waiting for a thread that is gone
             log.exception("the client's thread failed; nothing more is sent")
         finally:
@@ -217,14 +221,29 @@ class Courier:
                 self._work.wait(self._buffer.due_in(now))
         return None
 
+    def _send(self, batch: Batch) -> None:
+        """Deliver a batch; in halves where the server, or a proxy before it, does not take so many bytes at once."""
+        found = self._deliver(batch)
+        if isinstance(found, _TooLarge):
+            with self._work:
+                self._buffer.shrink(batch)
+            log.info("%s: %d events are sent in halves", found.reason, len(batch.lines))
+            for half in batch.halves():
+                self._send(half)
+        else:
+            self._settle(batch, found)
+
     def _deliver(self, batch: Batch) -> Receipt | Never:
-        began, attempt = time.monotonic(), 0
+        began, attempt, is_certain = time.monotonic(), 0, True
         while True:
             found = self._try(batch)
             attempt += 1
+            if isinstance(found, Never) and found.status == TOO_LARGE and is_certain and len(batch.lines) > 1:
+                return _TooLarge(found.reason, found.status)
             if not isinstance(found, Again):
                 self._be_out_of_trouble()
                 return found
+            is_certain = is_certain and found.status is not None
             self._say_trouble(found.reason)
             if time.monotonic() - began >= self._settings.retry_s:
                 return Never(f"given up after {attempt} attempts; the last: {found.reason}", found.status)

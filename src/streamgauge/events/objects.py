@@ -84,7 +84,7 @@ class ObjectDecoder:
         """
         parts, codes = self._parts, self._codes
         kind, timestamp, value, event_id = (parts[name] for name in TAKEN)
-        kinds: list[int] = []
+        kinds = bytearray()
         stamps: list[Any] = []
         numbers: list[Any] = []
         add_kind, add_stamp, add_number = kinds.append, stamps.append, numbers.append
@@ -97,7 +97,7 @@ class ObjectDecoder:
                     return None
         except KeyError:
             return None
-        return _Fields(Coded(_codes(kinds), self._kinds), stamps, numbers)
+        return _Fields(Coded(np.frombuffer(kinds, np.uint8).astype(np.int32), self._kinds), stamps, numbers)
 
     def _any(self, events: Sequence[Event]) -> _Fields:
         """Take the reserved fields of any events; raises ValueError or TypeError for what is doubtful."""
@@ -154,6 +154,15 @@ def _column(events: Sequence[Event], name: str) -> list[Any]:
 
 
 def _numbers(objects: list[Any]) -> Numbers | None:
+    """Give numbers in a column; None where anything else is among them, or a number that is out of range."""
+    try:
+        plain = msgspec.convert(objects, list[float])  # all are numbers, as a rule; this is the quickest look
+    except msgspec.ValidationError:
+        plain = None
+    if plain is not None:
+        values = np.fromiter(plain, np.float64, len(plain))
+        if float(np.abs(values).max()) < LARGEST_INTEGER:  # NaN is not
+            return Numbers(values, np.ones(len(values), bool))
     kinds = set(map(type, objects))
     if not kinds <= {int, float}:
         if not kinds <= {int, float, type(None)}:

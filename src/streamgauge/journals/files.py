@@ -8,7 +8,12 @@ from streamgauge.durable import make_folder, sync_folder
 
 
 class Files:
-    """The operating system's files. Every method raises OSError as the system does."""
+    """The operating system's files. Every method raises OSError as the system does.
+
+    quick: whether a small write, which goes into the system's memory, returns at once as a rule.
+    """
+
+    quick = True
 
     def make_folder(self, path: Path) -> None:
         """Make a folder where there is none, and wait until its name is on the disk."""

@@ -1,6 +1,6 @@
 """The segments of one journal as one log: append, roll, sync, release. Blocking; knows no event loop.
 
-One thread appends and rolls. Syncing, releasing and looking at the segments may happen in other threads.
+Whoever appends or rolls has the log for himself. Syncing, releasing and looking at the segments may happen beside it.
 """
 
 import errno
@@ -83,6 +83,19 @@ class SegmentLog:
         """Give all segments as they can be read now, oldest first."""
         with self._segments_lock:
             return [*self._closed, *([self._active.as_segment()] if self._active else [])]
+
+    def is_ready(self, size: int) -> bool:
+        """Whether an append of so many bytes is only a write: no wait for the disk, and no other segment, is due."""
+        active = self._active
+        return (
+            active is not None
+            and self.failed is None
+            and self._files.quick
+            and self._options.fsync != "always"
+            and not self._sync_lock.locked()
+            and not self._is_due(active)
+            and self.room_bytes >= size
+        )
 
     def prepare(self) -> None:
         """Have a segment to append to: roll one that is due, begin one where there is none.

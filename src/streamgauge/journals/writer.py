@@ -1,7 +1,12 @@
-"""The threads between an event loop and a log: one writes what is pending in groups, one syncs at intervals."""
+"""The threads between an event loop and a log: one writes what is pending in groups, one syncs at intervals.
+
+To wake a thread and to be woken by it costs several times as much as a small write into the system's memory. While the
+writer has nothing to do and writes are quick, the loop therefore writes small records itself.
+"""
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +19,9 @@ from streamgauge.journals.record import Draft
 
 _GROUP_APPENDS: Final = 256  # two buffers each stay within the system's limit of 1024 for one write
 _GROUP_BYTES: Final = 8 << 20
+_SMALL_BYTES: Final = 64 << 10  # some 20 us to write
+_SLOW_S: Final = 0.002  # a write that took so long may be followed by worse
+_AFTER_SLOW_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +52,9 @@ class Pending:
 class Writer:
     """Writes in its own thread: what came while it was writing becomes one group, in the order of coming.
 
+    What is small is written at once, on the loop, where nothing is before it and the disk is not in the way: no sync is
+    under way, no new segment due, and no write has been slow of late.
+
     handed_over: the greatest seq that was handed over on the loop. refused: why the last group was not written, or some
     of it; None where all of it was.
     """
@@ -55,12 +66,31 @@ class Writer:
         self._log = log
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._stopping = False
+        self._under_way = 0  # in the queue, or in the thread's hands; known on the loop
+        self._by_thread_until = 0.0
         self._thread = threading.Thread(target=self._run, name=f"journal-{name}-writer", daemon=True)
         self._thread.start()
 
     def submit(self, pending: Pending) -> None:
-        """Queue a draft. Runs on the loop, never after `stop`."""
+        """Queue a draft, or write it. Runs on the loop, never after `stop`."""
+        if self._is_quick(pending.draft):
+            started = time.monotonic()
+            self._write_or_fail([pending])
+            if time.monotonic() - started > _SLOW_S:
+                self._by_thread_until = started + _AFTER_SLOW_S
+            return
+        self._under_way += 1
         self._queue.put(pending)
+
+    def _is_quick(self, draft: Draft) -> bool:
+        """Whether to write a draft on the loop; not where several come at once, which share one write."""
+        return (
+            not self._under_way
+            and len(draft.payload) <= _SMALL_BYTES
+            and self.handed_over == self._log.last_seq
+            and time.monotonic() >= self._by_thread_until
+            and self._log.is_ready(draft.size_bound)
+        )
 
     def stop(self) -> None:
         """Write what is queued, close the log, and wait for the thread. A failure to close stands in `failed`."""
@@ -77,6 +107,13 @@ class Writer:
 
     def _turn(self) -> None:
         group = self._take()
+        self._write_or_fail(group)
+        _on_loop(group, self._done, len(group))
+
+    def _done(self, number: int) -> None:
+        self._under_way -= number
+
+    def _write_or_fail(self, group: list[Pending]) -> None:
         try:
             self._write(group)
         except Exception as error:  # noqa: BLE001  # nobody may wait for ever, whatever went wrong here

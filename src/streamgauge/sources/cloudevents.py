@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Mapping
 from io import BytesIO
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -22,7 +21,7 @@ import msgspec
 from streamgauge.errors import DecodeError, TooLarge
 from streamgauge.event import FieldMapping
 from streamgauge.events.containers import LONGEST_EVENT, first_of, lines_of_json
-from streamgauge.sources.converted import UNREADABLE, Converted
+from streamgauge.sources.converted import UNREADABLE, Converted, Sent
 
 PREFIX: Final = "application/cloudevents"
 STRUCTURED: Final = "application/cloudevents+json"
@@ -49,22 +48,23 @@ class _NoCloudEvent(Exception):
         super().__init__(problem)
 
 
-async def structured(body: bytes, _headers: Mapping[bytes, bytes], mapping: FieldMapping) -> Converted:
+async def structured(sent: Sent) -> Converted:
     """Convert one CloudEvent in the JSON format; raises DecodeError where the body is no JSON object."""
-    if first_of(body) != b"{":
+    if first_of(sent.body) != b"{":
         raise DecodeError(f"body: expected one CloudEvent, a JSON object; send several as {BATCHED}")
-    return await _converted(await lines_of_json(body), mapping)
+    return await _converted(await lines_of_json(sent.body), sent.mapping)
 
 
-async def batched(body: bytes, _headers: Mapping[bytes, bytes], mapping: FieldMapping) -> Converted:
+async def batched(sent: Sent) -> Converted:
     """Convert an array of CloudEvents, which may be empty; raises DecodeError where the body is none."""
-    if first_of(body) != b"[":
+    if first_of(sent.body) != b"[":
         raise DecodeError(f"body: expected a JSON array of CloudEvents; send one alone as {STRUCTURED}")
-    return await _converted(await lines_of_json(body), mapping)
+    return await _converted(await lines_of_json(sent.body), sent.mapping)
 
 
-async def binary(body: bytes, headers: Mapping[bytes, bytes], mapping: FieldMapping) -> Converted:
+async def binary(sent: Sent) -> Converted:
     """Convert a body whose attributes are `ce-` headers; raises DecodeError where it says JSON and is not."""
+    body, headers = sent.body, sent.headers
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
     if len(body) > LONGEST_EVENT:
         raise TooLarge(f"body: the data of one event is longer than {LONGEST_EVENT} bytes")
@@ -78,7 +78,7 @@ async def binary(body: bytes, headers: Mapping[bytes, bytes], mapping: FieldMapp
         return Converted(UNREADABLE + b"\n", {0: exc.problem})
     event["datacontenttype"] = _raw(content_type)
     event |= _body_data(body, content_type)
-    return await _converted(msgspec.json.encode(event) + b"\n", mapping)
+    return await _converted(msgspec.json.encode(event) + b"\n", sent.mapping)
 
 
 def _body_data(body: bytes, content_type: str) -> _Fields:

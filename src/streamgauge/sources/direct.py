@@ -6,7 +6,7 @@ What is not perfectly ordinary is handed to `HttpSource`, which says what is wro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
@@ -17,13 +17,19 @@ import msgspec
 from streamgauge.errors import DecodeError
 from streamgauge.source import Receipt, SmallDoor
 from streamgauge.sources.doors import HEADER as DOOR
-from streamgauge.sources.formats import MARK, media_type
+from streamgauge.sources.formats import FORMATS, media_type
 from streamgauge.sources.http import JSON, JSON_HEADER, LINES, SOURCE, HttpSource
 
 EVENTS_PATH: Final = b"/api/events"
-UNUSUAL: Final = frozenset(
-    {b"content-encoding", b"idempotency-key", b"authorization", b"x-api-key", DOOR, MARK}
-)
+UNUSUAL: Final = FORMATS.marks | {
+    b"content-encoding",
+    b"idempotency-key",
+    b"authorization",
+    b"x-api-key",
+    b"origin",
+    b"sec-fetch-site",
+    DOOR,
+}
 ACCEPTED: Final = HTTPStatus.ACCEPTED.value
 
 Header = tuple[bytes, bytes]
@@ -49,16 +55,22 @@ class Request(Protocol):
 
 
 class DirectIngest:
-    """Takes small requests. source: what takes the others, and counts all of them."""
+    """Takes small requests. source: what takes the others, and counts all of them. answers_to: whether a Host is ours."""
 
     path = EVENTS_PATH
 
-    def __init__(self, door: SmallDoor, source: HttpSource) -> None:
-        self._door, self._source = door, source
+    def __init__(self, door: SmallDoor, source: HttpSource, answers_to: Callable[[bytes], bool]) -> None:
+        self._door, self._source, self._answers_to = door, source, answers_to
+        self._known_host: bytes | None = None
         self._slow: set[asyncio.Task[None]] = set()
 
     def wants(self, fields: Mapping[bytes, bytes]) -> bool:
-        """Tell whether the headers ask for nothing but JSON or lines of it."""
+        """Tell whether the headers ask for nothing but JSON or lines of it, and no browser of anything."""
+        host = fields.get(b"host", b"")
+        if host != self._known_host:
+            if not self._answers_to(host):
+                return False
+            self._known_host = host
         return UNUSUAL.isdisjoint(fields) and _kind(fields.get(b"content-type", b"")) is not None
 
     def take(self, request: Request) -> None:
@@ -78,9 +90,9 @@ class DirectIngest:
                 self._source.note(ACCEPTED, started)
                 return
             is_lines = bool(_kind(request.fields.get(b"content-type", b"")))
-            status, headers, body = self._source.answer_of(error or done.result(), is_lines=is_lines)
-            request.answer(status, headers, body)
-            self._source.note(status, started)
+            given = self._source.answer_of(error or done.result(), is_lines=is_lines)
+            request.answer(given.status, given.headers, given.body)
+            self._source.note(given.status, started)
 
         accepted.add_done_callback(answer)
 

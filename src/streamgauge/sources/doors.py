@@ -1,12 +1,13 @@
 """Doors that stand within another: what they bring comes over HTTP, and the ledger counts it under `http`.
 
-CloudEvents are told by their format. Our own senders say in a header who they are; it decides nothing but where they
+Formats such as CloudEvents have doors of their own. Our own senders say in a header who they are; it decides nothing but where they
 are shown.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +15,6 @@ from streamgauge.source import Receipt
 from streamgauge.sources.rate import EventRate
 
 HEADER: Final = b"streamgauge-door"
-CLOUD_EVENTS: Final = "cloudevents"
 FILES: Final = "files"
 PYTHON: Final = "python"
 
@@ -49,6 +49,6 @@ class DoorNote:
         return self._events.rate(time.monotonic())
 
 
-def door_notes() -> dict[str, DoorNote]:
-    """Make a note for each of these doors."""
-    return {name: DoorNote() for name in (CLOUD_EVENTS, FILES, PYTHON)}
+def door_notes(formats: Iterable[str]) -> dict[str, DoorNote]:
+    """Make a note for each of these doors. formats: the names of those that formats have."""
+    return {name: DoorNote() for name in (*formats, FILES, PYTHON)}

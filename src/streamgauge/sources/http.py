@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -28,8 +28,9 @@ from streamgauge.events.compression import DecodedLimits, inflate
 from streamgauge.events.containers import first_of, lines_of_json
 from streamgauge.source import OnceDoor, Receipt
 from streamgauge.sources.bodies import Bodies, Body
-from streamgauge.sources.doors import CLOUD_EVENTS, HEADER, door_notes
-from streamgauge.sources.formats import MARK, converter_of, is_known, media_type
+from streamgauge.sources.converted import Sent
+from streamgauge.sources.doors import HEADER, door_notes
+from streamgauge.sources.formats import Answer, Format, Formats, media_type
 from streamgauge.web.problem import MEDIA_TYPE, Receive, Scope, Send, body_of, response_to
 
 SOURCE: Final = "http"
@@ -80,13 +81,15 @@ class SenderGone(Exception):
 class HttpSource:
     """The ASGI application behind `POST /api/events`. mapping: the fields' parts, unless the query string says others.
 
-    doors: what came of those doors that are told apart, by name.
+    formats: those that are taken beside JSON. doors: what came of those doors that are told apart, by name.
     """
 
-    def __init__(self, door: OnceDoor, *, mapping: FieldMapping, limits: HttpLimits) -> None:
-        self._door, self._limits = door, limits
+    def __init__(
+        self, door: OnceDoor, *, mapping: FieldMapping, limits: HttpLimits, formats: Formats
+    ) -> None:
+        self._door, self._limits, self.formats = door, limits, formats
         self.use(mapping)
-        self.doors = door_notes()
+        self.doors = door_notes(formats.doors)
         self.bodies = Bodies(limits.bodies_bytes)
         self.durations = Distribution()
         self.answers: dict[int, int] = {}
@@ -95,10 +98,13 @@ class HttpSource:
         """Take these as the fields' parts from here on."""
         self.mapping = lru_cache(maxsize=256)(lambda query: mapping_of(query, mapping))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one request, and record how it was answered and how long that took."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, form: Format | None = None) -> None:
+        """Take one request, and record how it was answered and how long that took.
+
+        form: how its body is written, where the address says so (`formats.paths`).
+        """
         started = perf_counter()
-        status = await self._serve(scope, receive, send)
+        status = await self._serve(scope, receive, send, form)
         self.note(status, started)
 
     def note(self, status: int, started: float) -> None:
@@ -106,10 +112,8 @@ class HttpSource:
         self.durations.observe(perf_counter() - started)
         self.answers[status] = self.answers.get(status, 0) + 1
 
-    def answer_of(
-        self, result: Receipt | BaseException, *, is_lines: bool
-    ) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
-        """Give status, headers and body of the answer to a request, from what became of its events."""
+    def answer_of(self, result: Receipt | BaseException, *, is_lines: bool) -> Answer:
+        """Give the answer to a request of JSON from what became of its events."""
         try:
             if isinstance(result, BaseException):
                 raise result
@@ -117,71 +121,89 @@ class HttpSource:
         except (DecodeError, Saturated, JournalError) as exc:
             if not isinstance(exc, NoJson):
                 self._door.refuse(SOURCE)
-            answer = response_to(exc)
-            headers = [line for line in answer.raw_headers if line[0] != b"content-length"]
-            return answer.status_code, headers, bytes(answer.body)
-        return status_of(receipt), (JSON_HEADER,), receipt_body(receipt)
+            return _answer_to(exc, may_close=False)
+        return _answer_of(receipt)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, form: Format | None) -> int:
         """Answer one request; give the status, 499 where the sender has gone before the end."""
+        if scope["method"] != "POST":
+            await _answer(send, _not_post(scope["method"]))
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        outcome: Receipt | StreamgaugeError
         try:
-            if scope["method"] != "POST":
-                await _answer(
-                    send, HTTPStatus.METHOD_NOT_ALLOWED, _not_post(scope["method"]), [(b"allow", b"POST")]
-                )
-                return HTTPStatus.METHOD_NOT_ALLOWED
-            receipt = await self._accept(scope, receive)
-            status = status_of(receipt)
-            await _answer(send, status, receipt_body(receipt), [REPLAYED] if receipt.replayed else None)
+            form = form or self._form_of(scope)
+            outcome = await self._accept(scope, receive, form)
+            usual = _answer_of(outcome)
         except SenderGone:
             return CLIENT_CLOSED
         except (DecodeError, Saturated, JournalError) as exc:
             if not isinstance(exc, NoJson):  # its lines have been counted
                 self._door.refuse(SOURCE)
-            return await _answer_error(send, exc)
-        return status
+            outcome, usual = exc, _answer_to(exc)
+        answer = usual if form is None else form.answer(outcome, usual)
+        await _answer(send, answer)
+        return answer.status
 
-    async def _accept(self, scope: Scope, receive: Receive) -> Receipt:
+    def _form_of(self, scope: Scope) -> Format | None:
+        """Give the format of a request; None where it is JSON or lines of it."""
         headers = _headers(scope)
-        is_lines = None if MARK in headers else _is_lines(headers.get(b"content-type", b""))
-        name = CLOUD_EVENTS if is_lines is None else headers.get(HEADER, b"").decode("latin-1")
-        door = self.doors.get(name)
+        if self.formats.marks.isdisjoint(headers):
+            kind = headers.get(b"content-type", b"")
+            if is_lines(kind) is not None:
+                return None
+            if not self.formats.is_known(media_type(kind)):
+                raise UnsupportedEncoding(
+                    f"Content-Type: expected {JSON} or {LINES[0]}, got {media_type(kind)[:80]!r}; add -H 'Content-Type: {JSON}'"
+                )
+        return self.formats.of(headers)
+
+    async def _accept(self, scope: Scope, receive: Receive, form: Format | None) -> Receipt:
+        headers = _headers(scope)
+        door = self.doors.get(headers.get(HEADER, b"").decode("latin-1") if form is None else form.door)
         try:
-            receipt = await self._take(scope, receive, headers, is_lines=is_lines)
+            receipt = await self._take(scope, receive, headers, form)
         except DecodeError as exc:
             if door is not None:
                 door.problem = str(exc)
             raise
         if door is not None:
             door.add(receipt)
-        return receipt if is_lines is None else checked(receipt, is_lines=is_lines)
+        if form is not None:
+            return receipt
+        return checked(receipt, is_lines=bool(is_lines(headers.get(b"content-type", b""))))
 
     async def _take(
-        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], *, is_lines: bool | None
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], form: Format | None
     ) -> Receipt:
-        mapping = self.mapping(scope["query_string"])
+        query = scope["query_string"]
+        mapping = self.mapping(query if form is None or not form.paths else b"")
         accept = self._door.accept
         if KEY_HEADER in headers:
             accept = partial(self._door.accept_once, key=idempotency_key(scope["headers"]))
         with self.bodies.begin() as held:
-            held.hold(
-                int(headers.get(b"content-length", b"0"))
-            )  # so that none is refused half-way that is let in
+            held.hold(self._announced(headers))  # so that none is refused half-way that is let in
             body = await self._read(receive, held)
             if b"content-encoding" in headers:
                 wire_bytes, body = len(body), await inflate(body, _encoding(scope), self._limits.decoded)
                 held.hold(wire_bytes + len(body))
-            if is_lines is None:
-                return await _accept_converted(accept, body, headers, mapping)
-            if is_lines:
+            if form is not None:
+                return await _accept_converted(accept, form, Sent(body, headers, query, mapping))
+            if is_lines(headers.get(b"content-type", b"")):
                 first_of(body)
             else:
                 body = await lines_of_json(body)
             return await accept(body, SOURCE, mapping)
 
     def _announced(self, headers: Mapping[bytes, bytes]) -> int:
+        """Give the bytes that a body is said to have; servers that are not ours let any number through."""
         length = headers.get(b"content-length", b"")
-        return min(int(length), self._limits.body_bytes) if length.isdigit() else 0
+        size = int(length) if length.isdigit() else 0
+        if size > self._limits.body_bytes:
+            raise self._too_large()
+        return size
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"body: more than {self._limits.body_bytes} bytes; send several requests")
 
     async def _read(self, receive: Receive, held: Body) -> bytes:
         parts, size, more = [], 0, True
@@ -192,19 +214,17 @@ class HttpSource:
             part, more = message.get("body", b""), message.get("more_body", False)
             size += len(part)
             if size > self._limits.body_bytes:
-                raise TooLarge(f"body: more than {self._limits.body_bytes} bytes; send several requests")
+                raise self._too_large()
             held.hold(size)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _accept_converted(
-    accept: Accept, body: bytes, headers: Mapping[bytes, bytes], mapping: FieldMapping
-) -> Receipt:
-    converted = await converter_of(headers)(body, headers, mapping)
+async def _accept_converted(accept: Accept, form: Format, sent: Sent) -> Receipt:
+    converted = await form.convert(sent)
     if not converted.lines:
         return NOTHING
-    receipt = await accept(converted.lines, SOURCE, mapping)
+    receipt = await accept(converted.lines, SOURCE, sent.mapping)
     receipt.errors[:] = converted.explain(receipt.errors)
     return receipt
 
@@ -228,10 +248,25 @@ def status_of(receipt: Receipt) -> HTTPStatus:
     return HTTPStatus.ACCEPTED if taken else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def _not_post(method: str) -> bytes:
-    return body_of(
-        HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", f"{method}: events are sent with POST"
-    )
+def _answer_of(receipt: Receipt) -> Answer:
+    """Say what became of events."""
+    headers = (JSON_HEADER, REPLAYED) if receipt.replayed else (JSON_HEADER,)
+    return Answer(status_of(receipt), headers, receipt_body(receipt))
+
+
+def _answer_to(error: StreamgaugeError, *, may_close: bool = True) -> Answer:
+    """Say why nothing was taken. may_close: whether the connection may be ended with the answer."""
+    answer = response_to(error)
+    headers = [line for line in answer.raw_headers if line[0] != b"content-length"]
+    if may_close and isinstance(error, TooLarge | Draining):
+        headers.append((b"connection", b"close"))
+    return Answer(answer.status_code, tuple(headers), bytes(answer.body))
+
+
+def _not_post(method: str) -> Answer:
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    body = body_of(status, "method_not_allowed", f"{method}: events are sent with POST")
+    return Answer(status, ((b"content-type", MEDIA_TYPE.encode()), (b"allow", b"POST")), body)
 
 
 def _headers(scope: Scope) -> Mapping[bytes, bytes]:
@@ -261,18 +296,12 @@ def _is_no_json(problem: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_lines(content_type: bytes) -> bool | None:
-    """Tell whether the body is one event a line (without a content type it is JSON); None for another format."""
+def is_lines(content_type: bytes) -> bool | None:
+    """Tell whether a body is one event a line (without a content type it is JSON); None for another format."""
     kind = media_type(content_type)
     if kind in LINES:
         return True
-    if kind in {"", JSON, "text/json"}:
-        return False
-    if is_known(kind):
-        return None
-    raise UnsupportedEncoding(
-        f"Content-Type: expected {JSON} or {LINES[0]}, got {kind[:80]!r}; add -H 'Content-Type: {JSON}'"
-    )
+    return False if kind in {"", JSON, "text/json"} else None
 
 
 def mapping_of(query: bytes, default: FieldMapping) -> FieldMapping:
@@ -298,20 +327,7 @@ def receipt_body(receipt: Receipt) -> bytes:
     return msgspec.json.encode(answer)
 
 
-async def _answer(
-    send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    kind = JSON_HEADER if status != HTTPStatus.METHOD_NOT_ALLOWED else (b"content-type", MEDIA_TYPE.encode())
-    lines: list[Any] = [kind, (b"content-length", b"%d" % len(body)), *(headers or ())]
-    await send({"type": "http.response.start", "status": int(status), "headers": lines})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _answer_error(send: Send, error: StreamgaugeError) -> int:
-    answer = response_to(error)
-    headers = list(answer.raw_headers)
-    if isinstance(error, TooLarge | Draining):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+async def _answer(send: Send, answer: Answer) -> None:
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
-    return answer.status_code

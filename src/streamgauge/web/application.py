@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -24,10 +24,20 @@ from streamgauge.errors import StreamgaugeError
 from streamgauge.reloading import Reloaded
 from streamgauge.sources.http import HttpSource
 from streamgauge.web import api, configuration, dead_letters, problem, sources
+from streamgauge.web.access import (
+    EVENTS_PATH,
+    Access,
+    Header,
+    preflight_headers,
+    refusal,
+    shared_headers,
+    socket_refusal,
+)
 from streamgauge.web.documentation import documentation_page
 from streamgauge.web.letters import LetterDesk
 from streamgauge.web.openapi import document
 from streamgauge.web.problem import Receive, Scope, Send
+from streamgauge.web.protocols.refusal import Refusal
 from streamgauge.web.service import Service
 from streamgauge.web.socket import PATH as SOCKET_PATH
 from streamgauge.web.socket import SocketEndpoint
@@ -37,7 +47,6 @@ from streamgauge.web.verify import routes as verify_routes
 
 log = structlog.get_logger()
 
-EVENTS_PATH: Final = "/api/events"
 DASHBOARD: Final = Path(__file__).parent.parent / "dashboard"
 SERVED: Final = frozenset({".js", ".mjs", ".css", ".svg", ".json", ".txt", ".png", ".ico"})
 SECURITY: Final[Mapping[str, str]] = {
@@ -51,7 +60,7 @@ NOT_KEPT: Final = (b"cache-control", b"no-store")  # figures change; what is ser
 
 
 class WebApplication:
-    """The server's ASGI application."""
+    """The server's ASGI application. access: who may ask; on_refused is called for each request of others."""
 
     def __init__(
         self,
@@ -63,8 +72,11 @@ class WebApplication:
         doors: DoorDesk,
         verify: VerifyDesk,
         reload: Callable[[], Awaitable[Reloaded]],
+        access: Access,
+        on_refused: Callable[[], None],
     ) -> None:
         self._source, self._socket = source, socket
+        self._access, self._on_refused = access, on_refused
         rest = Starlette(
             routes=[
                 *api.routes(service),
@@ -84,14 +96,38 @@ class WebApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or connection."""
         path = _path_of(scope)
-        if path == EVENTS_PATH and scope["type"] == "http":
-            await self._source(scope, receive, send)
+        if scope["type"] == "http":
+            await self._http(path, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._websocket(path, scope, receive, send)
         else:
             await self._rest(scope, receive, _guarded(send))
 
+    async def _http(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        fields = dict(scope["headers"])
+        formats = self._source.formats.paths
+        found = refusal(self._access, scope["method"], path, fields, doors=formats)
+        if found is not None:
+            self._on_refused()
+            await _refuse(found, scope, receive, send)
+        elif path != EVENTS_PATH and path not in formats:
+            await self._rest(scope, receive, _guarded(send))
+        elif (origin := self._access.sender(fields)) is None:
+            await self._source(scope, receive, send, formats.get(path))
+        elif scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": preflight_headers(origin)})
+            await send({"type": "http.response.body"})
+        else:
+            await self._source(scope, receive, _adding(shared_headers(origin), send), formats.get(path))
+
     async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        found = socket_refusal(self._access, dict(scope["headers"]))
+        if found is not None:
+            self._on_refused()
+            log.info("socket refused", reason=found.detail)
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": found.code})
+            return
         if path == SOCKET_PATH:
             await self._socket(scope, receive, send)
             return
@@ -104,6 +140,23 @@ def _path_of(scope: Scope) -> str:
     path: str = scope.get("path", "")
     root: str = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+async def _refuse(found: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without a look at the body; what of it still comes is thrown away."""
+    answer = problem.response(found.status, found.code, found.detail)
+    await answer(scope, receive, _guarded(send))
+
+
+def _adding(lines: Sequence[Header], send: Send) -> Send:
+    """Add these headers to an answer."""
+
+    async def send_more(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *lines]
+        await send(message)
+
+    return send_more
 
 
 def _guarded(send: Send) -> Send:

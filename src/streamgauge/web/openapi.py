@@ -308,6 +308,7 @@ def _events() -> Schema:
             "422": refused,
             **_problems(
                 (400, "not JSON"),
+                (403, "a web page of another origin; see [server] allowed_origins"),
                 (413, "too large"),
                 (415, "unknown media type"),
                 (503, "no room now; see Retry-After"),

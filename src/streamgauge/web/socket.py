@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import structlog
 
@@ -79,24 +79,13 @@ class SocketEndpoint:
 
 
 def _refusal(scope: Scope) -> str | None:
-    """Say why a handshake is refused: the version of the protocol, or a page of another origin."""
+    """Say why a handshake is refused: the version of the protocol. Who may open one is asked before (`access`)."""
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     try:
         serializer_for(query.get("vsn", [None])[0])
     except ProtocolError as exc:
         return exc.reason
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if origin and _host_of(origin) != headers.get(b"host", b"").decode("latin-1").lower():
-        return "the page is of another origin"
     return None
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None  # an address that cannot be one is none of ours
 
 
 def _is_longer(frame: str | bytes, most: int) -> bool:
