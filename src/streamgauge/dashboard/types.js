@@ -77,5 +77,6 @@
  * @property {string} colour  a CSS custom property, such as "--series-1"
  * @property {Column} values  what it says
  * @property {Column} [drawn]  where it is drawn, if that differs (stacked)
+ * @property {number | null} [whole]  over all of the range, where that is not the newest value
  */
 export {};

@@ -67,12 +67,11 @@ function Overview({ store, actions }) {
     <main class="page">
       <${Tiles} store=${store} />
       <div class="charts ${state.totals.events.count === 0 ? "is-empty" : ""} ${heat ? "has-heat" : ""}">
-        <div class="at-rate"><${RateChart} ...${given} /></div>
+        <div class="at-rate"><${RateChart} ...${given} /><${NothingInRange} ...${given} /></div>
         <div class="at-top"><${TopList} ...${given} /></div>
         <div class="at-values"><${ValueChart} ...${given} /></div>
         <div class="at-latency"><${LatencyChart} ...${given} /></div>
         ${heat && html`<div class="at-heat"><${HeatmapPanel} ...${given} /></div>`}
-        <${NothingInRange} ...${given} />
       </div>
       <${PipelineStrip} store=${store} />
       <div class="lower ${state.tail === undefined || state.sources === undefined ? "is-single" : ""}">

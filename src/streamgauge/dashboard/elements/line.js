@@ -1,5 +1,6 @@
 // @ts-check
 /** The line below the top bar: the range in words, or, in the same place, what is more urgent. */
+import { stepWords } from "../format.js";
 import { html } from "../html.js";
 import { PRESETS } from "../range.js";
 import { DemoNote, Strip, stripKind } from "./states.js";
@@ -28,7 +29,3 @@ function rangeWords(range) {
   return words === undefined ? "" : `${words[0].toUpperCase()}${words.slice(1)} · `;
 }
 
-/** @param {number} ms */
-function stepWords(ms) {
-  return ms < 60_000 ? `${ms / 1000} s` : ms < 3_600_000 ? `${ms / 60_000} min` : `${ms / 3_600_000} h`;
-}
