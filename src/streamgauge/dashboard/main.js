@@ -2,7 +2,7 @@
 /** Wiring: the only module that knows the link, the store, the keys and the page at once. */
 import { effect } from "@preact/signals-core";
 import { render } from "preact";
-import { parseAddress, printAddress } from "./address.js";
+import { CHARTS, parseAddress, printAddress } from "./address.js";
 import { rate } from "./format.js";
 import { html } from "./html.js";
 import { keep } from "./kept.js";
@@ -13,7 +13,7 @@ import { parsePlace, printPlace, titleOf } from "./pages.js";
 import { DEFAULT_PRESET } from "./range.js";
 import { asked } from "./session.js";
 import { applyTheme, watchSystemTheme } from "./theme.js";
-import { App, CHARTS, fetchOtherPages } from "./elements/app.js";
+import { App, fetchOtherPages } from "./elements/app.js";
 
 const TICK_MS = 500;
 /** When the overview has long been drawn. */
@@ -72,7 +72,8 @@ function arrive() {
 
 /** What Esc does while nothing lies over the page: the last narrowing goes first. */
 function close() {
-  if (store.filter.value !== null) actions.go({ filter: null });
+  if (store.panel.value !== null) actions.go({ panel: null });
+  else if (store.filter.value !== null) actions.go({ filter: null });
   else if (!("preset" in store.choice.value)) actions.go({ choice: { preset: DEFAULT_PRESET } });
 }
 
@@ -87,7 +88,8 @@ function act(action) {
   if (action.do === "visit") actions.visit({ page: action.page, letter: null });
   else if (!ANYWHERE.has(action.do) && store.place.value.page !== "overview") return false;
   else if (action.do === "pause") store.togglePause();
-  else if (action.do === "tables") store.toggleTables(CHARTS);
+  else if (action.do === "tables") toggleTables();
+  else if (action.do === "full") toggleFull();
   else if (action.do === "help") store.dialogue.value = "keys";
   else if (action.do === "preset") move({ preset: action.preset });
   else if (action.do === "refresh") actions.refresh();
@@ -97,6 +99,26 @@ function act(action) {
   else if (range === undefined) return;
   else if (action.do === "shift") move(shifted(range, action.direction, clock()));
   else if (action.do === "zoom") move(zoomed(store.choice.value, range, action.way, extent()));
+}
+
+/** The chart that the viewer is in by keyboard, or points at. @returns {HTMLElement | null} */
+function chartInHand() {
+  const at = document.activeElement?.closest("[data-panel]") ?? document.querySelector("[data-panel]:hover");
+  return /** @type {HTMLElement | null} */ (at);
+}
+
+/** Of the chart in hand, or else of all. Who is in it by keyboard stays in it. */
+function toggleTables() {
+  const chart = chartInHand();
+  const isInside = chart?.contains(document.activeElement);
+  store.toggleTables(chart?.dataset.panel ? [chart.dataset.panel] : CHARTS);
+  if (isInside) requestAnimationFrame(() => /** @type {HTMLElement | null} */ (chart?.querySelector(".plot, .table-box"))?.focus());
+}
+
+/** One chart alone, or all again. */
+function toggleFull() {
+  const panel = store.panel.value === null ? chartInHand()?.dataset.panel ?? null : null;
+  actions.go({ panel });
 }
 
 function copyAddress() {

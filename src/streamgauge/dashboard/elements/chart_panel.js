@@ -39,10 +39,10 @@ export function ChartPanel(props) {
     return [bucketWords(store, times[index]), ...values].join(", ");
   };
   return html`
-    <section class="panel chart-panel ${isBlank ? "is-blank" : ""}" aria-label=${title}>
+    <section class="panel chart-panel ${isBlank ? "is-blank" : ""}" aria-label=${title} data-panel=${id}>
       <${PanelHead} ...${{ store, title, hint }}>
         ${!asTable && !isBlank && html`<${CursorTime} ...${{ store, cursor, times }} />`}
-        <${TableButton} ...${{ store, id, asTable, title }} />
+        <${TableButton} ...${{ store, id, asTable, title }} /><${AloneButton} ...${{ store, actions, id, title }} />
       <//>
       ${asTable
         ? html`<${DataTable} ...${{ store, times, curves }} caption=${title} format=${formatExact} />`
@@ -59,6 +59,14 @@ export function TableButton({ store, id, asTable, title }) {
   const word = asTable ? "Chart" : "Table";
   return html`
     <button class="quiet" aria-label="${word}: ${title}" title="${word} (t)" onClick=${() => store.toggleTables([id])}>${word}</button>`;
+}
+
+/** @param {{store: import("../state.js").Store, actions: any, id: string, title: string}} props */
+export function AloneButton({ store, actions, id, title }) {
+  const alone = store.panel.value === id;
+  const words = alone ? "All panels" : "Alone";
+  return html`
+    <button class="quiet alone" aria-label="${words}: ${title}" title="${words} (f)" aria-pressed=${alone} onClick=${() => actions.go({ panel: alone ? null : id })}>${alone ? "✕" : "⤢"}</button>`;
 }
 
 /** The bucket under the cursor, or else what the numbers of a fixed range are. @param {{store: import("../state.js").Store, cursor: Cursor, times: number[]}} props */

@@ -8,7 +8,7 @@ import { bandWords, heatModel, paintHeat } from "../heatmap.js";
 import { html } from "../html.js";
 import { isDark, ramp } from "../ramp.js";
 import { bucketWords } from "./bucket_words.js";
-import { TableButton } from "./chart_panel.js";
+import { AloneButton, TableButton } from "./chart_panel.js";
 import { DataTable } from "./data_table.js";
 import { NothingReceived } from "./empty.js";
 import { PanelHead } from "./panel_head.js";
@@ -35,9 +35,9 @@ export function HeatmapPanel({ store, actions, times }) {
   /** @param {import("./plot.js").Place} place */
   const describe = (place) => `${bucketWords(store, times[place.index])}, ${cellWords(model, place) ?? "no band"}`;
   return html`
-    <section class="panel chart-panel heatmap ${model.most === 0 ? "is-blank" : ""}" aria-label=${TITLE}>
+    <section class="panel chart-panel heatmap ${model.most === 0 ? "is-blank" : ""}" aria-label=${TITLE} data-panel=${ID}>
       <${PanelHead} store=${store} title=${TITLE} hint=${HINT}>
-        <${TableButton} ...${{ store, asTable }} id=${ID} title=${TITLE} />
+        <${TableButton} ...${{ store, asTable }} id=${ID} title=${TITLE} /><${AloneButton} ...${{ store, actions }} id=${ID} title=${TITLE} />
       <//>
       ${asTable
         ? html`<${DataTable} ...${{ store, times }} caption=${TITLE} curves=${bandCurves(model)} format=${exact} />`
