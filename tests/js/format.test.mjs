@@ -69,7 +69,7 @@ test("counts of what is new have a sign", () => {
 });
 
 test("the lag beside the dot has one decimal", () => {
-  writes(format.lag, [[0, "0.0 s"], [412, "0.4 s"], [12_000, "12.0 s"], [90_000, "1 min 30 s"]]);
+  writes(format.lag, [[0, "<0.1 s"], [99, "<0.1 s"], [412, "0.4 s"], [12_000, "12.0 s"], [90_000, "1 min 30 s"]]);
 });
 
 test("a change has an arrow, a sign and a percentage", () => {

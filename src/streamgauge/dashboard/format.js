@@ -121,6 +121,7 @@ export function stepWords(ms) {
 
 /** Seconds to one decimal, as the lag beside the connection dot: 0.4 s. @param {number} ms */
 export function lag(ms) {
+  if (ms < 100) return "<0.1 s";
   return ms < 9_950 ? `${(ms / 1000).toFixed(1)} s` : duration(ms);
 }
 
