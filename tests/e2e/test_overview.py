@@ -434,6 +434,22 @@ def test_a_restart_on_purpose_is_announced_with_a_countdown(
     assert axe_faults(page) == []
 
 
+def test_the_title_of_a_tab_in_the_background_goes_on(
+    overview: Overview, start_server: Callable[..., ServerProcess]
+) -> None:
+    server = start_server()
+    send(server)
+    overview.page.add_init_script(
+        "const next = requestAnimationFrame; requestAnimationFrame = then => window.hiddenTab ? 0 : next(then)"
+    )
+    page = overview.open(server)
+    page.evaluate("window.hiddenTab = true")
+    send(server, count=500)
+    expect(page).to_have_title(re.compile(r"^\d{2,}[.\d]*/s · "))
+    server.kill()
+    expect(page).to_have_title(re.compile("^▲ Reconnecting"))
+
+
 def test_what_has_not_been_heard_of_for_long_shows_its_age_and_then_greys(
     overview: Overview, start_server: Callable[..., ServerProcess]
 ) -> None:
@@ -446,6 +462,9 @@ def test_what_has_not_been_heard_of_for_long_shows_its_age_and_then_greys(
     expect(page.locator(".panel-head .age")).to_have_count(9)
     expect(page.locator(".age").first).to_contain_text(re.compile(r"\d+ s ago"))
     expect(page.locator(".link")).to_contain_text("Quiet")
+    expect(page.get_by_text(re.compile("no bottleneck|nothing lost"))).to_have_count(0)
+    expect(tile(page, "Errors")).to_contain_text("◌ not known now")
+    expect(page).to_have_title(re.compile("^Quiet"))
     assert axe_faults(page) == []
     page.evaluate("window.later = 70_000")
     expect(page.locator(".is-old .tile-value").first).to_have_css("color", "rgb(111, 119, 135)")

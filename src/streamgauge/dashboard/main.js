@@ -3,16 +3,16 @@
 import { effect } from "@preact/signals-core";
 import { render } from "preact";
 import { CHARTS, parseAddress, printAddress } from "./address.js";
-import { rate } from "./format.js";
 import { html } from "./html.js";
 import { keep } from "./kept.js";
 import { listenForKeys } from "./keys.js";
 import { clock, extent, live, store } from "./live.js";
 import { shifted, zoomed } from "./navigate.js";
-import { parsePlace, printPlace, titleOf } from "./pages.js";
+import { parsePlace, printPlace } from "./pages.js";
 import { DEFAULT_PRESET } from "./range.js";
 import { asked } from "./session.js";
 import { applyTheme, watchSystemTheme } from "./theme.js";
+import { tabTitle } from "./title.js";
 import { App, fetchOtherPages } from "./elements/app.js";
 
 const TICK_MS = 500;
@@ -101,6 +101,11 @@ function act(action) {
   else if (action.do === "zoom") move(zoomed(store.choice.value, range, action.way, extent()));
 }
 
+function tellTitle() {
+  const title = tabTitle(store.current(), store.place.value.page, clock());
+  if (title !== document.title) document.title = title;
+}
+
 /** The chart that the viewer is in by keyboard, or points at. @returns {HTMLElement | null} */
 function chartInHand() {
   const at = document.activeElement?.closest("[data-panel]") ?? document.querySelector("[data-panel]:hover");
@@ -139,13 +144,14 @@ document.addEventListener("selectionchange", () => {
 watchSystemTheme(() => {
   store.colours.value += 1;
 });
-setInterval(() => store.tick(), TICK_MS);
+setInterval(() => {
+  store.tick();
+  // a hidden tab is drawn no more, but its title is seen
+  tellTitle();
+}, TICK_MS);
 effect(() => {
-  const { page } = store.place.value;
-  const state = store.state.value;
-  const figure = state === null || state.total_events === 0 ? "" : rate(state.rate);
-  const what = page === "overview" ? figure : titleOf(page);
-  document.title = what === "" ? "Streamgauge" : `${what} · Streamgauge`;
+  store.session.value;
+  tellTitle();
 });
 store.place.value = parsePlace(location.hash);
 

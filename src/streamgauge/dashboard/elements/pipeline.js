@@ -17,7 +17,7 @@ export function PipelineStrip({ store }) {
   return html`
     <section class="panel pipeline" aria-label="Pipeline">
       <${PanelHead} store=${store} title="Pipeline" hint="Events move from left to right. Each bar shows how full the buffer before a stage is; asked for is the demand of the stage behind it, the events that may come on; busy is the share of time in which it works.">
-        <${Bottleneck} words=${pipeline.bottleneck} />
+        ${store.silence.value === null && html`<${Bottleneck} words=${pipeline.bottleneck} />`}
       <//>
       <ol class="stages">
         ${pipeline.stages.map((stage) => html`<${StageCell} key=${stage.name} ...${stage} />`)}

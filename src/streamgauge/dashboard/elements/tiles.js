@@ -42,7 +42,7 @@ function Tile({ store, label, hint, value, full, note, change, before, spark, ve
           : html`<${Age} store=${store} />`}
       </div>
       <div class="tile-row"><b class="tile-value ${isBad ? "is-bad" : ""}" title=${full}>${value}</b><span class="tile-note">${note}</span></div>
-      ${verdict === undefined
+      ${verdict !== undefined && store.silence.value !== null ? html`<p class="tile-verdict is-unknown-now">◌ not known now</p>` : verdict === undefined
         ? html`<${Sparkline} values=${spark ?? []} />`
         : html`<p class="tile-verdict ${verdict.good ? "is-good" : "is-bad"}">${verdict.words}</p>`}
     </div>`;
