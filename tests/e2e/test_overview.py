@@ -127,6 +127,50 @@ def test_a_source_tells_what_was_wrong_with_the_last_event_that_it_turned_away(
     expect(tile(page, "Errors")).to_contain_text("✓ all accounted for")
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_filter_takes_no_page_out_of_the_navigation(
+    width: int, browser: Browser, shop: ServerProcess
+) -> None:
+    overview = Overview(browser, width)
+    page = overview.open(shop, "?type=add_to_cart")
+    expect(page.locator(".chip")).to_be_visible()
+    assert page.locator(".chip-value").evaluate("e => e.scrollWidth <= e.clientWidth"), "its name is cut off"
+    for name in ("Overview", "Sources", "Dead letters"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+    bar = [page.locator(f".{name}").bounding_box() for name in ("chip", "pages", "status")]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in bar if box)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    overview.close()
+
+
+def test_demand_is_in_sight_and_not_only_in_a_tooltip(page: Page) -> None:
+    expect(page.locator(".stage-demand").first).to_have_text(re.compile(r"^[\d.]+k? asked for$"))
+
+
+def test_the_overview_has_a_heading_and_nothing_outside_of_landmarks(page: Page) -> None:
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_have_count(1)
+    expect(page.get_by_role("region", name="State and range")).to_contain_text("Last 15 minutes")
+
+
+def test_no_label_of_an_axis_is_cut_off(overview: Overview, shop: ServerProcess) -> None:
+    overview.page.add_init_script(
+        """window.cut = []; window.written = 0;
+        const write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {
+            const half = this.textAlign === "center" ? this.measureText(text).width / 2 : 0;
+            window.written += 1;
+            if (text && x + half + this.getTransform().e > this.canvas.width) window.cut.push(text);
+            return write.call(this, text, x, ...rest);
+        }"""
+    )
+    page = overview.open(shop)
+    # whole minutes at both ends, so that a tick is at the very edge
+    for query in ("?from=2026-03-12T10:00:00Z&to=2026-03-12T11:00:00Z", "?range=24h", "?range=1h"):
+        overview.open(shop, query)
+        page.wait_for_function("window.written > 20")
+        assert page.evaluate("window.cut") == []
+
+
 # What a viewer does
 
 
@@ -309,6 +353,10 @@ def test_the_first_event_turns_the_page_green_within_a_second(
     page = overview.open(server)
     expect(page.get_by_text("Waiting for the first event")).to_be_visible()
     expect(region(page, "A demo")).to_contain_text("streamgauge demo")
+    expect(region(page, "From an MQTT broker")).to_contain_text('kind = "mqtt"')
+    if theme == "light":  # wide enough for every line that is to be copied
+        unbroken = "e => { e.style.whiteSpace = 'pre'; return e.scrollWidth <= e.clientWidth; }"
+        assert all(text.evaluate(unbroken) for text in page.locator(".ways pre").all())
     assert axe_faults(page) == []
     text = region(page, way).locator("code").inner_text()
     assert f"{server.url}/api/events" in text
@@ -386,6 +434,22 @@ def test_a_restart_on_purpose_is_announced_with_a_countdown(
     assert axe_faults(page) == []
 
 
+def test_the_title_of_a_tab_in_the_background_goes_on(
+    overview: Overview, start_server: Callable[..., ServerProcess]
+) -> None:
+    server = start_server()
+    send(server)
+    overview.page.add_init_script(
+        "const next = requestAnimationFrame; requestAnimationFrame = then => window.hiddenTab ? 0 : next(then)"
+    )
+    page = overview.open(server)
+    page.evaluate("window.hiddenTab = true")
+    send(server, count=500)
+    expect(page).to_have_title(re.compile(r"^\d{2,}[.\d]*/s · "))
+    server.kill()
+    expect(page).to_have_title(re.compile("^▲ Reconnecting"))
+
+
 def test_what_has_not_been_heard_of_for_long_shows_its_age_and_then_greys(
     overview: Overview, start_server: Callable[..., ServerProcess]
 ) -> None:
@@ -398,6 +462,9 @@ def test_what_has_not_been_heard_of_for_long_shows_its_age_and_then_greys(
     expect(page.locator(".panel-head .age")).to_have_count(9)
     expect(page.locator(".age").first).to_contain_text(re.compile(r"\d+ s ago"))
     expect(page.locator(".link")).to_contain_text("Quiet")
+    expect(page.get_by_text(re.compile("no bottleneck|nothing lost"))).to_have_count(0)
+    expect(tile(page, "Errors")).to_contain_text("◌ not known now")
+    expect(page).to_have_title(re.compile("^Quiet"))
     assert axe_faults(page) == []
     page.evaluate("window.later = 70_000")
     expect(page.locator(".is-old .tile-value").first).to_have_css("color", "rgb(111, 119, 135)")
@@ -430,9 +497,11 @@ def test_before_the_first_numbers_their_places_are_already_there(
     fresh.close()
 
 
+@pytest.mark.parametrize("theme", THEMES)
 def test_while_another_range_loads_the_old_picture_stays_dimmed(
-    overview: Overview, shop: ServerProcess
+    theme: Theme, browser: Browser, shop: ServerProcess
 ) -> None:
+    overview = Overview(browser, 1440, theme)
     page = overview.page
     waiting: list[str | bytes] = []
     gate = {"open": True}
@@ -448,7 +517,8 @@ def test_while_another_range_loads_the_old_picture_stays_dimmed(
     overview.open(shop)
     gate["open"] = False
     page.keyboard.press("4")
-    expect(page.locator(".is-loading .page")).to_have_css("opacity", "0.6")
+    expect(page.locator(".is-loading .plot").first).to_have_css("opacity", "0.45")
+    assert axe_faults(page) == [], "words must be readable for as long as it takes"
     expect(page.locator(".line-range")).to_contain_text("Last 15 minutes")
     expect(tile(page, "Value P50").locator(".tile-value")).to_have_text(re.compile(r"^\d"))
     gate["open"] = True
@@ -456,6 +526,7 @@ def test_while_another_range_loads_the_old_picture_stays_dimmed(
         routes[-1].send(message)
     expect(page.locator(".line-range")).to_contain_text("Last 6 hours")
     expect(page.locator(".is-loading")).to_have_count(0)
+    overview.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -51,8 +51,13 @@ test("ticks have no zeros that say nothing", () => {
 test("durations choose their unit", () => {
   writes(format.duration, [
     [0.85, "850 µs"], [0.9999, "1.00 ms"], [12.4, "12.4 ms"], [999.4, "999 ms"], [999.6, "1.0 s"], [3200, "3.2 s"], [59_960, "1 min"],
-    [250_000, "4 min 10 s"], [2 * HOUR, "2 h"], [2 * HOUR + 5 * MINUTE, "2 h 5 min"], [240 * HOUR, "10 d"], [-12.4, "−12.4 ms"],
+    [250_000, "4 min 10 s"], [2 * HOUR, "2 h"], [2 * HOUR + 5 * MINUTE, "2 h 5 min"], [240 * HOUR, "10 d"],
+    [90 * 24 * HOUR, "2 months"], [400 * 24 * HOUR, "13 months"], [4351 * 24 * HOUR, "11 years"], [-12.4, "−12.4 ms"],
   ]);
+});
+
+test("steps are told in the unit that they are whole in", () => {
+  writes(format.stepWords, [[5_000, "5 s"], [30 * MINUTE, "30 min"], [6 * HOUR, "6 h"], [720 * HOUR, "30 d"], [36 * HOUR, "36 h"]]);
 });
 
 test("percentages of nearly nothing and of nearly all stay truthful", () => {
@@ -64,7 +69,7 @@ test("counts of what is new have a sign", () => {
 });
 
 test("the lag beside the dot has one decimal", () => {
-  writes(format.lag, [[0, "0.0 s"], [412, "0.4 s"], [12_000, "12.0 s"], [90_000, "1 min 30 s"]]);
+  writes(format.lag, [[0, "<0.1 s"], [99, "<0.1 s"], [412, "0.4 s"], [12_000, "12.0 s"], [90_000, "1 min 30 s"]]);
 });
 
 test("a change has an arrow, a sign and a percentage", () => {

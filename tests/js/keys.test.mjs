@@ -11,6 +11,7 @@ const meaning = (event, focus, singles = true) => keyMeaning(event, focus, singl
 test("keys mean what the help says", () => {
   assert.deepEqual(meaning(press(" "), "page"), { do: "pause" });
   assert.deepEqual(meaning(press("t"), "page"), { do: "tables" });
+  assert.deepEqual(meaning(press("f"), "page"), { do: "full" });
   assert.deepEqual(meaning(press("?"), "page"), { do: "help" });
   assert.deepEqual(meaning(press("Escape"), "page"), { do: "close" });
   assert.deepEqual(meaning(press("ArrowLeft"), "page"), { do: "shift", direction: -1 });

@@ -21,6 +21,10 @@ import { trimmed } from "./format.js";
 const SYNC_KEY = "overview";
 const LEAST_ZOOM_MS = 1_000;
 const BAND_LABEL_PX = 22;
+/** Half of a label of the time axis: nearer to the edge it would be cut off. */
+const HALF_LABEL_PX = 24;
+/** What is free to the right of the picture. */
+const EDGE_PX = 6;
 /** What the top of a scale may be, in its power of ten: steps that are few enough to keep it still. */
 const TOPS = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 
@@ -31,7 +35,7 @@ export function plotOptions(host, options, drawn) {
   return {
     width: Math.max(host.clientWidth, 50),
     height: Math.max(host.clientHeight, 50),
-    padding: [8, 6, 0, 0],
+    padding: [8, EDGE_PX, 0, 0],
     legend: { show: false },
     tzDate: times.utc ? (/** @type {number} */ second) => uPlot.tzDate(new Date(second * 1000), "Etc/UTC") : undefined,
     cursor: {
@@ -82,8 +86,8 @@ function axes(host, { format, bands, times }) {
   return [
     {
       ...common, size: 26, gap: 5, space: 76, grid: { show: false }, ticks: { stroke: line, width: 1, size: 4 },
-      values: (/** @type {any} */ _plot, /** @type {number[]} */ splits, /** @type {any} */ _axis, /** @type {any} */ _space, /** @type {number} */ step) =>
-        splits.map((second) => times.tick(second * 1000, step * 1000)),
+      values: (/** @type {any} */ plot, /** @type {number[]} */ splits, /** @type {any} */ _axis, /** @type {any} */ _space, /** @type {number} */ step) =>
+        splits.map((second) => (isAtEdge(plot, second) ? "" : times.tick(second * 1000, step * 1000))),
     },
     bands === undefined
       ? {
@@ -96,6 +100,11 @@ function axes(host, { format, bands, times }) {
           values: (/** @type {any} */ _plot, /** @type {number[]} */ splits) => splits.map((edge) => bands().edges[edge] ?? ""),
         },
   ];
+}
+
+/** Whether a label would reach beyond the right end of the picture. @param {any} plot @param {number} second */
+function isAtEdge(plot, second) {
+  return plot.valToPos(second, "x") > plot.bbox.width / devicePixelRatio - HALF_LABEL_PX + EDGE_PX;
 }
 
 /** Edges that have room for their names. @param {number} edges @param {number} height in pixels */

@@ -41,24 +41,20 @@ export function perSecond(state, counts) {
  * The curves of "events per second": one for each top type in the given order, then what is left over,
  * each with its own values and with the sum of those below it.
  * @param {State} state @param {string[]} order @param {(type: string) => string} colourOf
+ * @param {(counts: Column) => Column} [rates]  from counts to rates, per second unless said otherwise
  * @returns {import("./types.js").Curve[]}
  */
-export function stackedRates(state, order, colourOf) {
+export function stackedRates(state, order, colourOf, rates = (counts) => perSecond(state, counts)) {
   const all = state.series.count ?? [];
-  if (order.length === 0) return [{ label: "events", colour: "--series-1", values: perSecond(state, all) }];
+  if (order.length === 0) return [{ label: "events", colour: "--series-1", values: rates(all) }];
   const counts = order.map((type) => state.type_series[type] ?? []);
   const rest = all.map((count, index) => {
     if (count === null) return null;
     return Math.max(0, count - counts.reduce((sum, column) => sum + (column[index] ?? 0), 0));
   });
-  const curves = order.map((type, index) => curve(state, type, colourOf(type), counts[index]));
-  if (rest.some((count) => count !== null && count > 0)) curves.push(curve(state, OTHER, "--series-other", rest));
-  return stack(curves, perSecond(state, all));
-}
-
-/** @param {State} state @param {string} label @param {string} colour @param {Column} counts */
-function curve(state, label, colour, counts) {
-  return { label, colour, values: perSecond(state, counts) };
+  const curves = order.map((type, index) => ({ label: type, colour: colourOf(type), values: rates(counts[index]) }));
+  if (rest.some((count) => count !== null && count > 0)) curves.push({ label: OTHER, colour: "--series-other", values: rates(rest) });
+  return stack(curves, rates(all));
 }
 
 /** @param {import("./types.js").Curve[]} curves @param {Column} total null where nothing may be drawn */
@@ -166,6 +162,11 @@ export function latestOf(column) {
 export function runningSum(column) {
   let sum = 0;
   return column.map((value) => (sum += value ?? 0));
+}
+
+/** The mean over all buckets; one without data counts as none. @param {Column} column @returns {number | null} */
+export function meanOf(column) {
+  return column.length === 0 ? null : runningSum(column)[column.length - 1] / column.length;
 }
 
 /** @param {Column} column @returns {number | null} */

@@ -6,6 +6,8 @@
 
 export const NOTHING = "–";
 
+/** The mean month of the Gregorian calendar. */
+const HOURS_OF_A_MONTH = 730.485;
 const PREFIXES = ["", "k", "M", "G", "T", "P"];
 const SMALL = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
 const THOUSANDTHS = new Intl.NumberFormat("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 });
@@ -59,10 +61,10 @@ export function steady(value) {
   return digits ? minus(threeDigits(value)) : compact(value);
 }
 
-/** A count per second: 12.4k/s. @param {number | null | undefined} value */
-export function rate(value) {
+/** A count per second: 12.4k/s; or per what else the sign says. @param {number | null | undefined} value @param {string} [sign] */
+export function rate(value, sign = "/s") {
   const text = steady(value);
-  return text === NOTHING ? text : `${text}/s`;
+  return text === NOTHING ? text : `${text}${sign}`;
 }
 
 /**
@@ -91,7 +93,7 @@ export function percent(ratio) {
   return `${value >= 10 ? value.toFixed(1) : value.toFixed(2)}%`;
 }
 
-/** Milliseconds in the unit that suits: 850 µs, 12.4 ms, 3.2 s, 4 min 10 s.
+/** Milliseconds in the unit that suits: 850 µs, 12.4 ms, 3.2 s, 4 min 10 s, 11 years.
  * @param {number | null | undefined} ms @returns {string} */
 export function duration(ms) {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return NOTHING;
@@ -105,11 +107,21 @@ export function duration(ms) {
   const minutes = Math.round(seconds / 60);
   if (minutes < 1440) return parts(Math.floor(minutes / 60), "h", minutes % 60, "min");
   const hours = Math.round(minutes / 60);
-  return parts(Math.floor(hours / 24), "d", hours % 24, "h");
+  if (hours < 60 * 24) return parts(Math.floor(hours / 24), "d", hours % 24, "h");
+  const months = Math.floor(hours / HOURS_OF_A_MONTH);
+  return months < 24 ? `${months} months` : `${Math.floor(months / 12)} years`;
+}
+
+/** The length of a step: 5 s, 30 min, 6 h, 30 d. @param {number} ms */
+export function stepWords(ms) {
+  if (ms < 60_000) return `${ms / 1000} s`;
+  if (ms < 3_600_000) return `${ms / 60_000} min`;
+  return ms < 86_400_000 || ms % 86_400_000 !== 0 ? `${ms / 3_600_000} h` : `${ms / 86_400_000} d`;
 }
 
 /** Seconds to one decimal, as the lag beside the connection dot: 0.4 s. @param {number} ms */
 export function lag(ms) {
+  if (ms < 100) return "<0.1 s";
   return ms < 9_950 ? `${(ms / 1000).toFixed(1)} s` : duration(ms);
 }
 

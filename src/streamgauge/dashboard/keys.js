@@ -9,18 +9,19 @@ export const KEYS = Object.freeze([
   { keys: ["1", "…", "6"], does: PRESETS.slice(0, 6).map(({ name }) => name).join(" · ") },
   { keys: ["←", "→"], does: "earlier and later; in a chart, move its cursor" },
   { keys: ["−", "+"], does: "a longer and a shorter time" },
-  { keys: ["t"], does: "tables instead of charts, and back" },
+  { keys: ["t"], does: "tables instead of charts, and back; of one chart, where you point at it or are in it" },
+  { keys: ["f"], does: "that chart alone, and back" },
   { keys: ["/"], does: "choose a type to filter by" },
   { keys: ["g", "…", "o", "s", "d"], does: "go to the overview, the sources, the dead letters" },
   { keys: ["r"], does: "fetch everything again" },
   { keys: ["."], does: "copy the address of what is shown" },
   { keys: ["?"], does: "this help" },
-  { keys: ["Esc"], does: "close; clear the filter; leave a fixed time" },
+  { keys: ["Esc"], does: "close; leave a chart alone; clear the filter; leave a fixed time" },
 ]);
 
 /**
  * @typedef {{do: "visit", page: import("./pages.js").PageName}} Visit
- * @typedef {Visit | {do: "pause" | "tables" | "help" | "close" | "filter" | "refresh" | "copy"} | {do: "preset", preset: string}
+ * @typedef {Visit | {do: "pause" | "tables" | "full" | "help" | "close" | "filter" | "refresh" | "copy"} | {do: "preset", preset: string}
  *   | {do: "shift", direction: -1 | 1} | {do: "zoom", way: "in" | "out"}} Action
  */
 
@@ -28,7 +29,7 @@ export const KEYS = Object.freeze([
 const GO_MS = 1_500;
 /** @type {Readonly<Record<string, Action>>} */
 const SINGLE = Object.freeze({
-  " ": { do: "pause" }, t: { do: "tables" }, T: { do: "tables" }, "?": { do: "help" }, "/": { do: "filter" }, r: { do: "refresh" },
+  " ": { do: "pause" }, t: { do: "tables" }, T: { do: "tables" }, f: { do: "full" }, "?": { do: "help" }, "/": { do: "filter" }, r: { do: "refresh" },
   ".": { do: "copy" }, "-": { do: "zoom", way: "out" }, "−": { do: "zoom", way: "out" }, "+": { do: "zoom", way: "in" },
   "=": { do: "zoom", way: "in" },
 });

@@ -2,18 +2,18 @@
 /** Wiring: the only module that knows the link, the store, the keys and the page at once. */
 import { effect } from "@preact/signals-core";
 import { render } from "preact";
-import { parseAddress, printAddress } from "./address.js";
-import { rate } from "./format.js";
+import { CHARTS, parseAddress, printAddress } from "./address.js";
 import { html } from "./html.js";
 import { keep } from "./kept.js";
 import { listenForKeys } from "./keys.js";
 import { clock, extent, live, store } from "./live.js";
 import { shifted, zoomed } from "./navigate.js";
-import { parsePlace, printPlace, titleOf } from "./pages.js";
+import { parsePlace, printPlace } from "./pages.js";
 import { DEFAULT_PRESET } from "./range.js";
 import { asked } from "./session.js";
 import { applyTheme, watchSystemTheme } from "./theme.js";
-import { App, CHARTS, fetchOtherPages } from "./elements/app.js";
+import { tabTitle } from "./title.js";
+import { App, fetchOtherPages } from "./elements/app.js";
 
 const TICK_MS = 500;
 /** When the overview has long been drawn. */
@@ -72,7 +72,8 @@ function arrive() {
 
 /** What Esc does while nothing lies over the page: the last narrowing goes first. */
 function close() {
-  if (store.filter.value !== null) actions.go({ filter: null });
+  if (store.panel.value !== null) actions.go({ panel: null });
+  else if (store.filter.value !== null) actions.go({ filter: null });
   else if (!("preset" in store.choice.value)) actions.go({ choice: { preset: DEFAULT_PRESET } });
 }
 
@@ -87,7 +88,8 @@ function act(action) {
   if (action.do === "visit") actions.visit({ page: action.page, letter: null });
   else if (!ANYWHERE.has(action.do) && store.place.value.page !== "overview") return false;
   else if (action.do === "pause") store.togglePause();
-  else if (action.do === "tables") store.toggleTables(CHARTS);
+  else if (action.do === "tables") toggleTables();
+  else if (action.do === "full") toggleFull();
   else if (action.do === "help") store.dialogue.value = "keys";
   else if (action.do === "preset") move({ preset: action.preset });
   else if (action.do === "refresh") actions.refresh();
@@ -97,6 +99,31 @@ function act(action) {
   else if (range === undefined) return;
   else if (action.do === "shift") move(shifted(range, action.direction, clock()));
   else if (action.do === "zoom") move(zoomed(store.choice.value, range, action.way, extent()));
+}
+
+function tellTitle() {
+  const title = tabTitle(store.current(), store.place.value.page, clock());
+  if (title !== document.title) document.title = title;
+}
+
+/** The chart that the viewer is in by keyboard, or points at. @returns {HTMLElement | null} */
+function chartInHand() {
+  const at = document.activeElement?.closest("[data-panel]") ?? document.querySelector("[data-panel]:hover");
+  return /** @type {HTMLElement | null} */ (at);
+}
+
+/** Of the chart in hand, or else of all. Who is in it by keyboard stays in it. */
+function toggleTables() {
+  const chart = chartInHand();
+  const isInside = chart?.contains(document.activeElement);
+  store.toggleTables(chart?.dataset.panel ? [chart.dataset.panel] : CHARTS);
+  if (isInside) requestAnimationFrame(() => /** @type {HTMLElement | null} */ (chart?.querySelector(".plot, .table-box"))?.focus());
+}
+
+/** One chart alone, or all again. */
+function toggleFull() {
+  const panel = store.panel.value === null ? chartInHand()?.dataset.panel ?? null : null;
+  actions.go({ panel });
 }
 
 function copyAddress() {
@@ -117,13 +144,14 @@ document.addEventListener("selectionchange", () => {
 watchSystemTheme(() => {
   store.colours.value += 1;
 });
-setInterval(() => store.tick(), TICK_MS);
+setInterval(() => {
+  store.tick();
+  // a hidden tab is drawn no more, but its title is seen
+  tellTitle();
+}, TICK_MS);
 effect(() => {
-  const { page } = store.place.value;
-  const state = store.state.value;
-  const figure = state === null || state.total_events === 0 ? "" : rate(state.rate);
-  const what = page === "overview" ? figure : titleOf(page);
-  document.title = what === "" ? "Streamgauge" : `${what} · Streamgauge`;
+  store.session.value;
+  tellTitle();
 });
 store.place.value = parsePlace(location.hash);
 

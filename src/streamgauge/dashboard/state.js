@@ -52,6 +52,8 @@ export function createStore({ address: firstAddress, theme: firstTheme, keys: fi
     keys: signal(firstKeys),
     choice: computed(() => address.value.choice),
     filter: computed(() => address.value.filter),
+    /** The chart that is shown alone. */
+    panel: computed(() => address.value.panel),
     times: computed(() => timesIn(utc.value)),
     link: computed(() => linkWord(published.value, now.value)),
     held: computed(() => published.value.held),
@@ -92,7 +94,7 @@ export function createStore({ address: firstAddress, theme: firstTheme, keys: fi
       const next = { ...before, ...change };
       if (printAddress(next) === printAddress(before)) return "same";
       address.value = next;
-      if (printAddress({ ...next, utc: before.utc }) === printAddress(before)) return "looks";
+      if (printAddress({ ...next, utc: before.utc, panel: before.panel }) === printAddress(before)) return "looks";
       this.become(asked(session));
       return "data";
     },

@@ -26,6 +26,11 @@ export function timesIn(utc) {
   return {
     utc, zone, clock, moment,
 
+    /** The time of day to the second; of another day the date, and the time to the minute. @param {number} ms @param {number} now */
+    recent(ms, now) {
+      return dayOfYear(ms) === dayOfYear(now) ? clock(ms) : moment(ms, now);
+    },
+
     /** A stretch of time, without saying a day twice: 12 Mar 14:00 – 15:30.
      * @param {number} from @param {number} to @param {number} now */
     stretch(from, to, now) {

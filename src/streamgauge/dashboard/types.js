@@ -68,7 +68,7 @@
  *   | "requests_refused"} LedgerField
  *
  * @typedef {{preset: string} | Extent} Choice  the range that the viewer has chosen
- * @typedef {{choice: Choice, filter: string | null, utc: boolean}} Address  what the address of the page says
+ * @typedef {{choice: Choice, filter: string | null, utc: boolean, panel: string | null}} Address  what the address of the page says
  * @typedef {"system" | "light" | "dark"} Theme
  * @typedef {"pause" | "chart" | "tail" | "selection" | "inspector"} HoldReason  why the picture stands still
  *
@@ -77,5 +77,6 @@
  * @property {string} colour  a CSS custom property, such as "--series-1"
  * @property {Column} values  what it says
  * @property {Column} [drawn]  where it is drawn, if that differs (stacked)
+ * @property {number | null} [whole]  over all of the range, where that is not the newest value
  */
 export {};

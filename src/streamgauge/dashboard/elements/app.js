@@ -17,8 +17,6 @@ import { Tiles } from "./tiles.js";
 import { TopBar } from "./top_bar.js";
 import { TopList } from "./top_list.js";
 
-/** The panels that can be shown as tables. */
-export const CHARTS = Object.freeze(["rate", "values", "latency", "heatmap"]);
 /** Values that nothing has confirmed for so long are greyed. */
 const OLD_MS = 60_000;
 
@@ -63,16 +61,18 @@ function Overview({ store, actions }) {
   if (state === null) return null;
   const given = { store, actions, times };
   const heat = state.heatmap !== undefined;
+  const alone = store.panel.value === "heatmap" && !heat ? null : store.panel.value;
+  const cell = (/** @type {string} */ id) => `at-${id === "heatmap" ? "heat" : id} ${id === alone ? "is-alone" : ""}`;
   return html`
-    <main class="page">
+    <main class="page ${alone === null ? "" : "has-one"}" tabindex="-1">
+      <h1 class="unseen">Overview</h1>
       <${Tiles} store=${store} />
       <div class="charts ${state.totals.events.count === 0 ? "is-empty" : ""} ${heat ? "has-heat" : ""}">
-        <div class="at-rate"><${RateChart} ...${given} /></div>
+        <div class=${cell("rate")}><${RateChart} ...${given} /><${NothingInRange} ...${given} /></div>
         <div class="at-top"><${TopList} ...${given} /></div>
-        <div class="at-values"><${ValueChart} ...${given} /></div>
-        <div class="at-latency"><${LatencyChart} ...${given} /></div>
-        ${heat && html`<div class="at-heat"><${HeatmapPanel} ...${given} /></div>`}
-        <${NothingInRange} ...${given} />
+        <div class=${cell("values")}><${ValueChart} ...${given} /></div>
+        <div class=${cell("latency")}><${LatencyChart} ...${given} /></div>
+        ${heat && html`<div class=${cell("heatmap")}><${HeatmapPanel} ...${given} /></div>`}
       </div>
       <${PipelineStrip} store=${store} />
       <div class="lower ${state.tail === undefined || state.sources === undefined ? "is-single" : ""}">

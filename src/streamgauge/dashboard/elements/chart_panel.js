@@ -17,6 +17,7 @@ import { Plot } from "./plot.js";
  * @property {string} hint
  * @property {number[]} times  seconds
  * @property {import("../types.js").Curve[]} curves
+ * @property {any} [nothing]  what is said where no curve has a value
  * @property {boolean} [stacked]
  * @property {boolean} [fromZero]
  * @property {(value: number | null) => string} format
@@ -27,9 +28,10 @@ import { Plot } from "./plot.js";
 
 /** @param {ChartPanelProps} props */
 export function ChartPanel(props) {
-  const { store, actions, id, title, hint, curves, times, stacked, fromZero, format, formatExact } = props;
+  const { store, actions, id, title, hint, curves, times, nothing, stacked, fromZero, format, formatExact } = props;
   const cursor = useSignal(/** @type {import("./plot.js").Place | null} */ (null));
   const asTable = store.tables.value.has(id);
+  const isBlank = nothing !== undefined && curves.every(({ values }) => values.every((value) => value === null));
   const looks = [stacked, ...curves.map(({ label, colour }) => `${label} ${colour}`)].join("\n");
   /** @param {import("./plot.js").Place} place */
   const describe = ({ index }) => {
@@ -37,17 +39,18 @@ export function ChartPanel(props) {
     return [bucketWords(store, times[index]), ...values].join(", ");
   };
   return html`
-    <section class="panel chart-panel" aria-label=${title}>
+    <section class="panel chart-panel ${isBlank ? "is-blank" : ""}" aria-label=${title} data-panel=${id}>
       <${PanelHead} ...${{ store, title, hint }}>
-        ${!asTable && html`<${CursorTime} ...${{ store, cursor, times }} />`}
-        <${TableButton} ...${{ store, id, asTable, title }} />
+        ${!asTable && !isBlank && html`<${CursorTime} ...${{ store, cursor, times }} />`}
+        <${TableButton} ...${{ store, id, asTable, title }} /><${AloneButton} ...${{ store, actions, id, title }} />
       <//>
       ${asTable
         ? html`<${DataTable} ...${{ store, times, curves }} caption=${title} format=${formatExact} />`
         : html`
-          <${Legend} ...${{ curves, cursor, format, formatExact }} />
+          <${Legend} ...${{ store, curves, cursor, format, formatExact }} />
           <${Plot} ...${{ store, actions, title, looks, cursor, describe }} columns=${[times, ...curves.map(({ values, drawn }) => drawn ?? values)]}
             options=${{ curves, stacked: stacked === true && curves.length > 0, fromZero: fromZero === true, format }} />`}
+      ${isBlank && html`<div class="blank">${nothing}</div>`}
     </section>`;
 }
 
@@ -58,20 +61,35 @@ export function TableButton({ store, id, asTable, title }) {
     <button class="quiet" aria-label="${word}: ${title}" title="${word} (t)" onClick=${() => store.toggleTables([id])}>${word}</button>`;
 }
 
-/** The bucket under the cursor. @param {{store: import("../state.js").Store, cursor: Cursor, times: number[]}} props */
-function CursorTime({ store, cursor, times }) {
-  const at = cursor.value;
-  return html`<span class="cursor-time">${at === null ? "" : bucketWords(store, times[at.index])}</span>`;
+/** @param {{store: import("../state.js").Store, actions: any, id: string, title: string}} props */
+export function AloneButton({ store, actions, id, title }) {
+  const alone = store.panel.value === id;
+  const words = alone ? "All panels" : "Alone";
+  return html`
+    <button class="quiet alone" aria-label="${words}: ${title}" title="${words} (f)" aria-pressed=${alone} onClick=${() => actions.go({ panel: alone ? null : id })}>${alone ? "✕" : "⤢"}</button>`;
 }
 
-/** The names of the curves with their values at the cursor, or else the newest.
- * @param {Pick<ChartPanelProps, "curves" | "format" | "formatExact"> & {cursor: Cursor}} props */
-function Legend({ curves, cursor, format, formatExact }) {
+/** The bucket under the cursor, or else what the numbers of a fixed range are. @param {{store: import("../state.js").Store, cursor: Cursor, times: number[]}} props */
+function CursorTime({ store, cursor, times }) {
+  const at = cursor.value;
+  const resting = isFixed(store) ? "over the range" : "";
+  return html`<span class="cursor-time">${at === null ? resting : bucketWords(store, times[at.index])}</span>`;
+}
+
+/** @param {import("../state.js").Store} store */
+function isFixed(store) {
+  return store.state.value?.range.live === false;
+}
+
+/** The names of the curves with their values at the cursor, or else the newest; in a fixed range, those of all of it.
+ * @param {Pick<ChartPanelProps, "store" | "curves" | "format" | "formatExact"> & {cursor: Cursor}} props */
+function Legend({ store, curves, cursor, format, formatExact }) {
   const at = cursor.value;
   return html`
     <ul class="legend">
       ${curves.map((curve) => {
-        const value = (at === null ? latestOf(curve.values) : curve.values[at.index]) ?? null;
+        const resting = isFixed(store) && curve.whole !== undefined ? curve.whole : latestOf(curve.values);
+        const value = (at === null ? resting : curve.values[at.index]) ?? null;
         return html`
           <li key=${curve.label} title="${curve.label}: ${formatExact(value)}">
             <i class="swatch" style=${{ background: `var(${curve.colour})` }}></i>

@@ -6,7 +6,11 @@ import { covering } from "../range.js";
 
 /** @typedef {{store: import("../state.js").Store, actions: any}} Props */
 
-/** Said over the charts when nothing happened in the range, although there is data: what removed it, and the ways out.
+/** The minutes before an arrival that are shown with it. */
+const BEFORE_MS = 14 * 60_000;
+const AFTER_MS = 60_000;
+
+/** Said in the first chart when nothing happened in the range, although there is data: what removed it, and the ways out.
  * @param {Props} props */
 export function NothingInRange({ store, actions }) {
   const state = store.state.value;
@@ -17,7 +21,7 @@ export function NothingInRange({ store, actions }) {
   const { stretch } = store.times.value;
   const inside = extent !== null && extent.from < range.to && extent.to > range.from;
   return html`
-    <section class="nothing" role="status" aria-label="No events">
+    <section class="nothing is-inside" role="status" aria-label="No events">
       <h2>${filter === null ? "No events in this range" : html`No <code>${filter}</code> events in this range`}</h2>
       <p>Nothing${filter === null ? "" : " of this type"} happened between<br /><span class="stretch">${stretch(range.from, range.to, now)}.</span></p>
       ${extent !== null && !inside && html`
@@ -27,6 +31,19 @@ export function NothingInRange({ store, actions }) {
         ${filter !== null && html`<button onClick=${() => actions.go({ filter: null })}>Clear the filter</button>`}
       </div>
     </section>`;
+}
+
+/** Said in a chart of processing latency without any: it belongs to the time of arrival, which is another one for history.
+ * @param {Props} props */
+export function NothingReceived({ store, actions }) {
+  const state = store.state.value;
+  if (state === null) return null;
+  const arrivals = Object.values(state.sources ?? {}).flatMap(({ last_ms: lastMs }) => (lastMs === null ? [] : [lastMs]));
+  const last = Math.max(...arrivals);
+  const elsewhere = arrivals.length > 0 && (last < state.range.from || last >= state.range.to);
+  return html`
+    <p>Nothing was received in this time. Latency belongs to the moment when an event arrives, not to the one when it happened.</p>
+    ${elsewhere && html`<button onClick=${() => actions.go({ choice: { from: last - BEFORE_MS, to: last + AFTER_MS } })}>Show the last arrivals</button>`}`;
 }
 
 /** The shape of the page, before its first numbers. */

@@ -8,8 +8,9 @@ import { bandWords, heatModel, paintHeat } from "../heatmap.js";
 import { html } from "../html.js";
 import { isDark, ramp } from "../ramp.js";
 import { bucketWords } from "./bucket_words.js";
-import { TableButton } from "./chart_panel.js";
+import { AloneButton, TableButton } from "./chart_panel.js";
 import { DataTable } from "./data_table.js";
+import { NothingReceived } from "./empty.js";
 import { PanelHead } from "./panel_head.js";
 import { Plot } from "./plot.js";
 
@@ -34,15 +35,16 @@ export function HeatmapPanel({ store, actions, times }) {
   /** @param {import("./plot.js").Place} place */
   const describe = (place) => `${bucketWords(store, times[place.index])}, ${cellWords(model, place) ?? "no band"}`;
   return html`
-    <section class="panel chart-panel heatmap" aria-label=${TITLE}>
+    <section class="panel chart-panel heatmap ${model.most === 0 ? "is-blank" : ""}" aria-label=${TITLE} data-panel=${ID}>
       <${PanelHead} store=${store} title=${TITLE} hint=${HINT}>
-        <${TableButton} ...${{ store, asTable }} id=${ID} title=${TITLE} />
+        <${TableButton} ...${{ store, asTable }} id=${ID} title=${TITLE} /><${AloneButton} ...${{ store, actions }} id=${ID} title=${TITLE} />
       <//>
       ${asTable
         ? html`<${DataTable} ...${{ store, times }} caption=${TITLE} curves=${bandCurves(model)} format=${exact} />`
         : html`
           <${Legend} ...${{ store, model, cursor, times, colours }} />
           <${Picture} ...${{ store, actions, times, model, colours, cursor, describe }} />`}
+      ${model.most === 0 && html`<div class="blank"><${NothingReceived} ...${{ store, actions }} /></div>`}
     </section>`;
 }
 

@@ -23,7 +23,7 @@ export function Ledger({ store }) {
   return html`
     <section class="panel ledger" aria-label="Ledger">
       <${PanelHead} store=${store} title="Ledger" hint="Every event that was received is in exactly one of these. The sum is checked with each update; requests that were refused unread stand beside it.">
-        <${Verdict} missing=${unaccounted(ledger)} />
+        ${store.silence.value === null && html`<${Verdict} missing=${unaccounted(ledger)} />`}
       <//>
       <div class="equation">
         <${Term} field="received" count=${ledger.received} />

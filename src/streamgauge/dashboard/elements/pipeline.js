@@ -7,6 +7,8 @@ import { PanelHead } from "./panel_head.js";
 /** From here on a stage is marked. */
 const BUSY = 0.8;
 const FULL = 0.8;
+/** The stages that another one asks for events. */
+const DEMANDED = new Set(["receive", "transform"]);
 
 /** @param {{store: import("../state.js").Store}} props */
 export function PipelineStrip({ store }) {
@@ -14,8 +16,8 @@ export function PipelineStrip({ store }) {
   if (pipeline === undefined) return null;
   return html`
     <section class="panel pipeline" aria-label="Pipeline">
-      <${PanelHead} store=${store} title="Pipeline" hint="Events move from left to right. Each bar shows how full the buffer before a stage is; busy is the share of time in which it works.">
-        <${Bottleneck} words=${pipeline.bottleneck} />
+      <${PanelHead} store=${store} title="Pipeline" hint="Events move from left to right. Each bar shows how full the buffer before a stage is; asked for is the demand of the stage behind it, the events that may come on; busy is the share of time in which it works.">
+        ${store.silence.value === null && html`<${Bottleneck} words=${pipeline.bottleneck} />`}
       <//>
       <ol class="stages">
         ${pipeline.stages.map((stage) => html`<${StageCell} key=${stage.name} ...${stage} />`)}
@@ -39,7 +41,7 @@ function StageCell({ name, rate: perS, buffer, capacity, demand, busy }) {
     <li class="stage ${hot ? "is-hot" : ""}" title="${name}: ${exact(perS)} events per second, ${waiting}, ${exact(demand)} asked for, busy ${percent(busy)}">
       <span class="stage-name">${name}</span><b>${rate(perS)}</b>
       <i class="fill" aria-hidden="true"><i style=${{ transform: `scaleX(${fill})` }}></i></i>
-      <span class="stage-note"><span>${compact(buffer)} waiting</span><span>busy ${busyWords(busy)}</span></span>
+      <span class="stage-note"><span>${compact(buffer)} waiting</span><span class="stage-demand">${DEMANDED.has(name) && `${compact(demand)} asked for`}</span><span>busy ${busyWords(busy)}</span></span>
     </li>`;
 }
 

@@ -12,13 +12,16 @@ export function Tail({ store }) {
   if (state?.tail === undefined) return null;
   const rows = state.tail.slice(0, ROWS);
   const slots = store.slots.value;
+  const { clock, recent } = store.times.value;
+  const asOf = state.as_of;
+  const isDated = rows.some(({ time }) => recent(time, asOf) !== clock(time));
   const hold = (/** @type {PointerEvent} */ event) => { if (event.pointerType === "mouse") store.hold("tail"); };
   // somebody who goes through the rows by keyboard wants them to stay
   const focused = (/** @type {FocusEvent} */ event) => {
     if (event.target instanceof Element && event.target.matches(":focus-visible")) store.hold("tail");
   };
   return html`
-    <section class="panel tail" aria-label="Live tail">
+    <section class="panel tail ${isDated ? "is-dated" : ""}" aria-label="Live tail">
       <${PanelHead} store=${store} title="Live tail" hint="The last eight events that were accepted, newest first. Click one to see all of it; the list stands still while you point at it." >
         <span class="panel-note">newest first</span>
       <//>
@@ -39,7 +42,7 @@ function Row({ store, row, slot }) {
   };
   return html`
     <button class="tail-row" title="Show the whole event" aria-haspopup="dialog" onClick=${open}>
-      <span>${store.times.value.clock(row.time)}</span>
+      <span>${store.times.value.recent(row.time, store.state.value?.as_of ?? row.time)}</span>
       <span class="tail-type"><i class="swatch" style=${{ background: slot === undefined ? "var(--series-other)" : `var(--series-${slot})` }}></i><span>${row.type}</span></span>
       <span>${row.user_id ?? "–"}</span><span class="number">${typeof row.value === "number" ? trimmed(exact(row.value)) : "–"}</span><span>${row.source}</span>
     </button>`;

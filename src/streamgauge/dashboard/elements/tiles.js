@@ -3,6 +3,7 @@
 import { comparable, failedShare, latestOf, peakOf, perSecond, runningSum, unaccounted } from "../derive.js";
 import { compact, delta, exact, percent, rate, steady } from "../format.js";
 import { html } from "../html.js";
+import { atPace, paceOf } from "../pace.js";
 import { Hint } from "./hint.js";
 import { Age } from "./panel_head.js";
 import { Sparkline } from "./sparkline.js";
@@ -41,7 +42,7 @@ function Tile({ store, label, hint, value, full, note, change, before, spark, ve
           : html`<${Age} store=${store} />`}
       </div>
       <div class="tile-row"><b class="tile-value ${isBad ? "is-bad" : ""}" title=${full}>${value}</b><span class="tile-note">${note}</span></div>
-      ${verdict === undefined
+      ${verdict !== undefined && store.silence.value !== null ? html`<p class="tile-verdict is-unknown-now">◌ not known now</p>` : verdict === undefined
         ? html`<${Sparkline} values=${spark ?? []} />`
         : html`<p class="tile-verdict ${verdict.good ? "is-good" : "is-bad"}">${verdict.words}</p>`}
     </div>`;
@@ -63,6 +64,8 @@ function tileProps(state) {
 /** @param {import("../types.js").State | null} state @returns {TileProps} */
 function rateTile(state) {
   const perS = state === null ? [] : perSecond(state, state.series.count ?? []);
+  const pace = paceOf(state);
+  const at = (/** @type {number | null | undefined} */ perSecond) => atPace([perSecond ?? null], pace)[0];
   const peak = peakOf(perS);
   const mean = state === null ? null : meanRate(state);
   // what is received is not told by type, so under a filter the newest bucket speaks
@@ -71,13 +74,13 @@ function rateTile(state) {
   const shown = isLive ? now : mean;
   const previous = comparable(state);
   return {
-    label: "Events/s",
-    hint: `Events per second: ${isLive ? "received right now" : "the mean of the range"}; beside it the busiest moment of the range. The change compares the mean of the range with the same length of time before.`,
-    value: steady(shown),
-    full: `${exact(shown)} events per second`,
-    note: peak === null ? "" : `peak ${rate(peak)}`,
+    label: `Events${pace.sign}`,
+    hint: `Events per ${pace.word}: ${isLive ? "received right now" : "the mean of the range"}; beside it the busiest moment of the range. The change compares the mean of the range with the same length of time before.`,
+    value: steady(at(shown)),
+    full: `${exact(at(shown))} events per ${pace.word}`,
+    note: peak === null ? "" : `peak ${rate(at(peak), pace.sign)}`,
     change: delta(mean, previous?.rate),
-    before: `mean ${rate(previous?.rate)}, now ${rate(mean)}`,
+    before: `mean ${rate(at(previous?.rate), pace.sign)}, now ${rate(at(mean), pace.sign)}`,
     spark: perS,
   };
 }
@@ -96,7 +99,7 @@ function valueTile(state, key, label, hint) {
   const before = previous?.events[key];
   const spark = state?.series[key] ?? [];
   const newest = latestOf(spark);
-  const note = newest === null ? "" : `now ${compact(newest)}`;
+  const note = newest === null ? "" : state?.range.live === false ? `peak ${compact(peakOf(spark))}` : `now ${compact(newest)}`;
   const fresh = previous?.events.count === 0 && total !== null && total !== undefined;
   return { label, hint, note, spark, value: compact(total), full: exact(total), change: fresh ? "new" : delta(total, before), before: exact(before) };
 }
