@@ -73,6 +73,14 @@ M_ARENA_MAX = -8  # of glibc's malloc.h
 SWITCH_S = 0.0001  # after which the store's thread hands the interpreter to the loop: requests wait for it several times each
 
 
+def _complain(problem: str) -> None:
+    """Say what is wrong. Where that cannot be written, the exit code says it."""
+    try:
+        print(f"streamgauge: {problem}", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  or Python ends with a code of its own
+
+
 def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     """End with a message and exit code 2 where the user can mend it."""
 
@@ -83,10 +91,10 @@ def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
         except InternalError:  # a bug: whoever reports it needs the traceback
             raise
         except (StoreError, ServerFailed) as exc:
-            print(f"streamgauge: {exc}", file=sys.stderr)
+            _complain(str(exc))
             raise typer.Exit(FAILED) from exc
         except StreamgaugeError as exc:
-            print(f"streamgauge: {exc}", file=sys.stderr)
+            _complain(str(exc))
             raise typer.Exit(2) from exc
         except BrokenPipeError:  # `streamgauge query ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -324,8 +332,9 @@ def _usable_folder(data: str) -> Iterator[None]:
         yield
     except OSError as exc:
         fix = "choose another with --data"
-        place = exc.filename or data
-        raise OptionError("data", f"cannot keep anything in {place}: {exc.strerror or exc}", fix) from exc
+        where = f" ({exc.filename})" if exc.filename not in (None, data) else ""
+        problem = f"cannot keep anything in {data}: {exc.strerror or exc}{where}"
+        raise OptionError("data", problem, fix) from exc
 
 
 async def _make_up_events(server: App) -> None:
@@ -600,7 +609,7 @@ def main() -> None:
         sys.exit(cli(standalone_mode=False))
     except typer.TyperException as exc:
         if exc.format_message():  # without any words the help was printed instead
-            print(f"streamgauge: {_misuse(exc)}", file=sys.stderr)
+            _complain(_misuse(exc))
         sys.exit(exc.exit_code)
 
 

@@ -183,6 +183,13 @@ def test_a_log_that_cannot_be_written_holds_nobody_up(
         assert process.wait(WAIT_S) == 0
 
 
+def test_a_refusal_that_cannot_be_written_has_its_exit_code_all_the_same(tmp_path: Path) -> None:
+    """I-172: a supervisor must be able to tell what has to be mended from what is to be started again."""
+    words = [sys.executable, "-m", "streamgauge", "serve", str(tmp_path / "nowhere.toml")]
+    with a_full_disk() as log:
+        assert subprocess.run(words, stderr=log, check=False).returncode == 2
+
+
 def test_a_second_ctrl_c_ends_it_at_once_and_what_was_accepted_is_kept(tmp_path: Path) -> None:
     """I-172."""
     with started(tmp_path) as (process, client):
