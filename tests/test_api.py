@@ -321,6 +321,7 @@ async def test_an_unknown_metric_is_answered_with_the_list_of_those_there_are(se
         ("top=many", "bad_query", ["top", "'many'"]),
         ("where=country%20=%20'x'", "bad_query", ["where", "'country'", "it is by type"]),
         ("where=((", "bad_expression", ["SQL"]),
+        ("where=type%2B1", "bad_expression", ["a number, not a condition"]),
         ("where=", "bad_expression", ["SQL"]),
         ("where=" + "(" * 5000, "bad_expression", []),
     ],

@@ -277,6 +277,39 @@ class TestCheck:
         assert "good; 1 metric of its own" in done.out
         assert "revenue: sum, p95 of amount where type = 'purchase' by country" in done.out
 
+    @pytest.mark.parametrize(
+        ("section", "path", "problem"),
+        [
+            ("[[metric]]\nname = 'm'\nwhere = 'amount + 1'\n", "where", "this is a number, not a condition"),
+            ("[[metric]]\nname = 'm'\nwhere = '5'\n", "where", "this is a number, not a condition"),
+            ("[[metric]]\nname = 'm'\nvalue = 'amount > 5'\n", "value", "this is a condition, not a number"),
+            ("[[metric]]\nname = 'm'\nvalue = 'TRUE'\n", "value", "this is a condition, not a number"),
+            ("[[metric]]\nname = 'm'\nvalue = 'NOT paid'\n", "value", "this is a condition, not a number"),
+            ("[transform]\nkeep = '- amount'\n", "transform.keep", "this is a number, not a condition"),
+        ],
+    )
+    def test_a_number_where_a_condition_belongs_and_the_other_way_round_are_refused(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, section: str, path: str, problem: str
+    ) -> None:
+        file = tmp_path / "wrong.toml"
+        file.write_text(section)
+        done = say(capsys, "check", str(file))
+        assert done.code == 2
+        assert path in done.err
+        assert problem in done.err
+
+    def test_a_text_in_double_quotes_is_doubted(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "doubtful.toml"
+        file.write_text(
+            "[[metric]]\nname = 'm'\nwhere = 'type = \"purchase\" OR amount > \"least amount\"'\n"
+        )
+        done = say(capsys, "check", str(file))
+        assert done.code == 0
+        assert "a text is written in single quotes: 'purchase'" in done.out
+        assert done.out.count("doubtful: metric m: where: ") == 2
+
     def test_nothing_is_started_or_made(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

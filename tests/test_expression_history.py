@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expression_rows import Event, calculates, holds
+from expression_rows import Event, Events, calculates, holds
+from streamgauge.errors import ExpressionError
 from streamgauge.metrics.expression import Expression
 
 FIELDS = ("type", "amount", "quantity", "active", "order.date")
@@ -170,3 +171,19 @@ def test_without_parentheses_everything_binds_as_in_duckdb(
     ).fetchall()
     events = [dict(zip("abc", row, strict=True)) for row in rows]
     assert [row[0] for row in answer] == holds(text, *events)
+
+
+@settings(deadline=None, max_examples=300)
+@given(text=conditions | formulas | literals, events=events_lists)
+def test_what_is_accepted_as_a_condition_or_as_a_number_can_be_computed_of_any_events(
+    text: str, events: list[Event]
+) -> None:
+    for parse, compute in (
+        (Expression.parse_condition, Expression.condition),
+        (Expression.parse_number, Expression.number),
+    ):
+        try:
+            expression = parse(text)
+        except ExpressionError:
+            continue
+        compute(expression, Events(events))

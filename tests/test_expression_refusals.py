@@ -66,7 +66,7 @@ def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
     ("text", "problem"),
     [
         ("a = 1; DROP TABLE events", "`;` is not allowed"),
-        ("a.b = 1", 'quote a name with a dot: "a.b"'),
+        ("a.b = 1", 'has a dot in it, quote it: "a.b"'),
         ("a = 'x", "is not closed"),
         ("a = 1 /* x", "is not closed"),
         ("a = '\0'", "NUL"),

@@ -601,6 +601,8 @@ def check(
         by = f" by {', '.join(metric.by)}" if metric.by else ""
         where = f" where {metric.where.text}" if metric.where else ""
         print(f"  {metric.name}: {', '.join(metric.aggregates)} of {metric.value.text}{where}{by}")
+    for doubt in settings.doubts_of(options):
+        print(f"  doubtful: {doubt}")
 
 
 def main() -> None:

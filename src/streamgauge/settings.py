@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +39,8 @@ def metrics_of(options: Options) -> dict[str, Metric]:
         path = f"metric[{place}]"
         metrics[one.name] = Metric(
             name=one.name,
-            where=None if one.where is None else parse_expression(one.where, f"{path}.where"),
-            value=parse_expression(one.value, f"{path}.value"),
+            where=None if one.where is None else parse_condition(one.where, f"{path}.where"),
+            value=_parsed(Expression.parse_number, one.value, f"{path}.value"),
             by=one.by,
             aggregates=one.aggregates,
             max_series=one.max_series,
@@ -47,10 +48,29 @@ def metrics_of(options: Options) -> dict[str, Metric]:
     return metrics
 
 
-def parse_expression(text: str, path: str) -> Expression:
-    """Read an SQL expression of the configuration."""
+def parse_condition(text: str, path: str) -> Expression:
+    """Read a condition of the configuration. Raises OptionError."""
+    return _parsed(Expression.parse_condition, text, path)
+
+
+def doubts_of(options: Options) -> list[str]:
+    """Give what the expressions of the configuration are allowed to say, and are hardly meant to. Raises OptionError."""
+    found = [
+        (f"metric {metric.name}: {name}", expression)
+        for metric in metrics_of(options).values()
+        for name, expression in (("where", metric.where), ("value", metric.value))
+        if expression is not None
+    ]
+    if options.transform.keep is not None:
+        found.append(("transform.keep", parse_condition(options.transform.keep, "transform.keep")))
+    derived = read_derive(options.transform.derive)
+    found += [(f"transform.derive.{name}", expression) for name, expression in derived.items()]
+    return [f"{place}: {doubt}" for place, expression in found for doubt in expression.doubts]
+
+
+def _parsed(parse: Callable[[str], Expression], text: str, path: str) -> Expression:
     try:
-        return Expression.parse(text)
+        return parse(text)
     except ExpressionError as exc:
         raise OptionError(path, str(exc), "see docs/metrics.md for what an expression may use") from exc
 
@@ -80,7 +100,7 @@ def settings_of(options: Options, kept: Kept | None = None) -> EngineSettings:
         latency=LATENCY,
         keep=None
         if options.transform.keep is None
-        else parse_expression(options.transform.keep, "transform.keep"),
+        else parse_condition(options.transform.keep, "transform.keep"),
         derive=read_derive(options.transform.derive),
         program=program,
         configuration=configuration_hash(options, program),

@@ -28,10 +28,12 @@ class Expression:
 
     text: the expression as it was written.
     fields: the names of the fields that it reads, as written.
+    doubts: what it is allowed to say, and hardly ever meant to.
     """
 
     text: str
     fields: frozenset[str] = field(compare=False)
+    doubts: tuple[str, ...] = field(compare=False)
     _condition: Condition | None = field(compare=False, repr=False)
     _number: Number | None = field(compare=False, repr=False)
 
@@ -44,7 +46,23 @@ class Expression:
         and for nesting deeper than 64 levels or than the parser can follow.
         """
         reading = read(text)
-        return cls(text, reading.fields, reading.condition, reading.number)
+        return cls(text, reading.fields, reading.doubts, reading.condition, reading.number)
+
+    @classmethod
+    def parse_condition(cls, text: str) -> Self:
+        """Read an expression that is to be a condition. Raises ExpressionError as `parse` does, and where it is none."""
+        found = cls.parse(text)
+        if found.is_condition:
+            return found
+        raise _no_condition(text)
+
+    @classmethod
+    def parse_number(cls, text: str) -> Self:
+        """Read an expression that is to be a number. Raises ExpressionError as `parse` does, and where it is none."""
+        found = cls.parse(text)
+        if found.is_number:
+            return found
+        raise _no_number(text)
 
     @property
     def is_condition(self) -> bool:
@@ -95,15 +113,21 @@ class Expression:
 
     def _as_condition(self) -> Condition:
         if self._condition is None:
-            raise ExpressionError(self.text, "this is a number, not a condition; compare it, as in `… > 0`")
+            raise _no_condition(self.text)
         return self._condition
 
     def _as_number(self) -> Number:
         if self._number is None:
-            raise ExpressionError(
-                self.text, "this is a condition, not a number; name a field, or calculate with + - * /"
-            )
+            raise _no_number(self.text)
         return self._number
+
+
+def _no_condition(text: str) -> ExpressionError:
+    return ExpressionError(text, "this is a number, not a condition; compare it, as in `… > 0`")
+
+
+def _no_number(text: str) -> ExpressionError:
+    return ExpressionError(text, "this is a condition, not a number; name a field, or calculate with + - * /")
 
 
 def _enclosed(column: ColumnSql) -> ColumnSql:

@@ -108,7 +108,7 @@ def ask(
 def _condition(metric: Metric, where: str | None) -> Expression | None:
     if where is None:
         return None
-    condition = Expression.parse(where)
+    condition = Expression.parse_condition(where)
     unknown = condition.fields - set(metric.by)
     if unknown:
         raise QueryError(

@@ -38,11 +38,12 @@ _CLOSING: Final = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
 
 
 class Reading(NamedTuple):
-    """What an expression can be used as, at least one of the two, and the names of the fields that it reads."""
+    """What an expression can be used as, at least one of the two; the names of the fields that it reads; and doubts."""
 
     condition: Condition | None
     number: Number | None
     fields: frozenset[str]
+    doubts: tuple[str, ...]
 
 
 def read(text: str) -> Reading:
@@ -56,14 +57,15 @@ def read(text: str) -> Reading:
     try:
         node = reader.parsed()
         if isinstance(node.unnest(), _CONDITIONS):
-            return Reading(reader.condition(node, 0), None, frozenset(reader.fields))
+            compared = reader.condition(node, 0)
+            return Reading(compared, None, frozenset(reader.fields), tuple(reader.doubts))
         operand = reader.operand(node, 0)
     except RecursionError:
         raise reader.error("it is nested too deeply; use fewer parentheses") from None
     condition, number = predicates.condition_of(operand), predicates.number_of(operand)
     if condition is None and number is None:
         raise reader.error("a string alone is neither a condition nor a number; compare it with a field")
-    return Reading(condition, number, frozenset(reader.fields))
+    return Reading(condition, number, frozenset(reader.fields), tuple(reader.doubts))
 
 
 class _Reader:
@@ -72,6 +74,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.fields: set[str] = set()
+        self.doubts: list[str] = []
 
     def parsed(self) -> exp.Expr:
         """Let sqlglot parse the text, with its own errors turned into ours."""
@@ -168,7 +171,17 @@ class _Reader:
                 if isinstance(node.expression, exp.Null):
                     return predicates.is_null(tested)
                 raise self.error(f"`{_snippet(node)}`: IS asks only whether a field IS NULL or IS NOT NULL")
+        self._doubt_fields(node)
         return predicates.compare(_COMPARISONS[type(node)], tested, self.operand(node.expression, depth))
+
+    def _doubt_fields(self, node: exp.Expr) -> None:
+        """Note where a text was likely meant: it would stand in single quotes."""
+        sides = [part.this for part in (node.this, node.expression) if isinstance(part, exp.Column)]
+        quoted = [side.this for side in sides if isinstance(side, exp.Identifier) and side.args.get("quoted")]
+        if len(sides) == 2 and quoted:
+            self.doubts.append(
+                f"`{_snippet(node)}` compares two fields; a text is written in single quotes: '{quoted[-1]}'"
+            )
 
     def _choices(self, node: exp.In, depth: int) -> list[Constant]:
         choices = [self.operand(part, depth) for part in node.expressions]
@@ -214,7 +227,8 @@ class _Reader:
             raise self._too_deep()
         if node.args.get("table") and isinstance(node.this, exp.Identifier):
             raise self.error(
-                f'`{_snippet(node)}` is not a field; quote a name with a dot: "{_snippet(node)}"'
+                f'`{_snippet(node)}` is not a field. Where a field\'s own name has a dot in it, quote it: "{_snippet(node)}";'
+                " a field inside an object cannot be named, but a module can bring it to the top (docs/transforms.md)"
             )
         if any(value and part not in _PARTS for part, value in node.args.items()):
             raise self._refused(node)
