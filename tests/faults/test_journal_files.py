@@ -116,7 +116,7 @@ def test_only_what_was_damaged_is_missing_and_it_is_said(  # noqa: PLR0917  two 
     which: int,
     said: str,
 ) -> None:
-    chance = chance_of(seed := a_seed())
+    chance, damaged = chance_of(seed := a_seed()), 0
     with tallied(f"journal: {damage.__name__}", seed) as tally:
         for trial in range(trials(1, 40)):
             data = folder.copy(tmp_path / str(trial))
@@ -124,6 +124,8 @@ def test_only_what_was_damaged_is_missing_and_it_is_said(  # noqa: PLR0917  two 
             lost = damage(file, chance)
             server = start_server(data=data, configuration=COMMITTED)
             folder.oracle.stored = 0
+            damaged += lost
+            tally.name = f"journal: {damage.__name__}, {damaged} events damaged"
             check(folder.oracle, server, tally, lost=lost)
             if lost:
                 assert said in server.errors()
