@@ -305,7 +305,7 @@ def test_the_configuration_is_checked_with_its_expressions_and_its_module(tmp_pa
     for text, problem in (
         ('[transform]\nderive = { a = "1 +" }', "transform.derive.a"),
         ("[transform]\nderive = { a = 1 }", "transform.derive.a: expected a text"),
-        ('[transform]\nmodule = "no.py"', "transform.module: no.py: No such file"),
+        ('[transform]\nmodule = "no.py"', "transform.module (line 2): no.py: No such file"),
     ):
         file.write_text(text)
         done = run("check", str(file), folder=tmp_path)

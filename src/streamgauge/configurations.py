@@ -64,7 +64,7 @@ class Configurations:
         try:
             sections = msgspec.json.decode(text.read_bytes(), type=dict[str, Any])
             source = module.read_bytes() if module.exists() else None
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         kept = Kept(sections, source)
         return kept if kept.hash == configuration else None

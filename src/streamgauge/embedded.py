@@ -78,6 +78,7 @@ class Streamgauge:
             )
         self._mapping = mapping_of(self._options)
         self._pushed: list[Event] = []  # never replaced: another thread may be about to append
+        self._in_hand = 0  # taken out of it, and not accepted yet
         self._room = 0  # where so many have been pushed, the next push has to look what is the matter
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,13 +143,18 @@ class Streamgauge:
     def _make_room(self) -> None:
         self._ready()
         if not self._room:
-            self._open_room(MOST_WAITING)
+            self._open_room()
         if len(self._pushed) >= self._room:
             self._call(self._hand_over())
 
-    def _open_room(self, events: int) -> None:
-        """Let so many be pushed without a look at anything else; none where something has to be said first."""
-        self._room = events if self._engine is not None and self._problem is None else 0
+    def _open_room(self) -> None:
+        """Let some be pushed without a look at anything else; none where something has to be said first.
+
+        What is in hand may have to be put back, and to fit in again.
+        """
+        left = 2 * MOST_WAITING - self._in_hand
+        room = min(MOST_WAITING, left) if left > 0 else FULL
+        self._room = room if self._engine is not None and self._problem is None else 0
 
     def push_events(self, events: Iterable[Event]) -> Receipt:
         """Count many events; gives how many were accepted, and which were rejected why.
@@ -220,7 +226,7 @@ class Streamgauge:
         if len(self._pushed) >= self._room:
             await self._ready_async()
             if not self._room:
-                self._open_room(MOST_WAITING)
+                self._open_room()
             if len(self._pushed) >= self._room:
                 await self._call_async(self._hand_over())
         self._pushed.append(event)
@@ -325,10 +331,8 @@ class Streamgauge:
     async def _hand_over(self, more: Sequence[Event] = ()) -> Receipt:
         """Have everything accepted that was pushed before, and then `more`; what fails of the former stays pushed."""
         async with self._turn:  # who comes second waits until what the first has taken is accepted
-            count = len(self._pushed)
-            # what fails will have to fit in again; said before there is room, or other threads fill the old one up
-            left = 2 * MOST_WAITING - count
-            self._open_room(min(MOST_WAITING, left) if left > 0 else FULL)
+            count = self._in_hand = len(self._pushed)
+            self._open_room()  # before there is more of it, or other threads fill the old one up
             waiting = self._pushed[:count]
             del self._pushed[:count]
             try:
@@ -337,7 +341,8 @@ class Streamgauge:
                 self._pushed[:0] = waiting
                 raise
             finally:
-                self._open_room(MOST_WAITING)
+                self._in_hand = 0
+                self._open_room()
             return await self._accept(more)
 
     def _tell_rejected(self, receipt: Receipt) -> None:
@@ -423,7 +428,7 @@ class Streamgauge:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._engine = self._open = self._loop = self._thread = self._problem = None
         self._pages = self._inside = None
-        self._room = 0
+        self._room = self._in_hand = 0
         self._lock = threading.RLock()
         self._pushed.clear()
         self._why_not = "it belongs to the process that this one was forked from; make another here"

@@ -1,6 +1,6 @@
 """A worker process, seen from the server: started, asked with a lease and a deadline, and ended without mercy.
 
-It inherits nothing but its end of a socket, the log's pipe, and the page in which it notes how far it is. Its process
+It inherits nothing but its ends of two sockets, one of them for what it prints, and the page in which it notes how far it is. Its process
 group is its own, so that Ctrl-C does not reach it and whatever it starts ends with it.
 """
 
@@ -73,7 +73,9 @@ class WorkerProcess:
         Raises WorkerLost where it does not come to an answer.
         """
         ours, theirs = socket.socketpair()
-        out, into = os.pipe()
+        out, into = (
+            socket.socketpair()
+        )  # no pipe: uvloop closes a pipe's descriptor twice, the second time somebody else's
         output = OutputLog(time.monotonic)
         try:
             with tempfile.TemporaryFile() as page:
@@ -82,13 +84,12 @@ class WorkerProcess:
                 found = cls(program, process, mmap.mmap(page.fileno(), PLACE_BYTES), output)
         except BaseException:
             ours.close()
-            os.close(out)
+            out.close()
             raise
         finally:
             theirs.close()
-            os.close(into)
-        loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(lambda: output, os.fdopen(out, "rb", 0))
+            into.close()
+        await asyncio.get_running_loop().create_unix_connection(lambda: output, sock=out)
         found._reader, found._writer = await asyncio.open_unix_connection(sock=ours)
         loaded = await found._load()
         return found, loaded
@@ -192,13 +193,13 @@ class WorkerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _spawn(channel: socket.socket, log_pipe: int, page: int) -> subprocess.Popen[bytes]:
+def _spawn(channel: socket.socket, printed: socket.socket, page: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-u", OURS, str(os.getpid()), str(page)]
     return subprocess.Popen(  # noqa: S603  our own program
         command,
         stdin=channel.fileno(),
-        stdout=log_pipe,
-        stderr=log_pipe,
+        stdout=printed.fileno(),
+        stderr=printed.fileno(),
         pass_fds=(page,),
         env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         start_new_session=True,
