@@ -407,6 +407,7 @@ def test_a_lost_link_is_told_with_the_age_of_the_data_and_what_was_missed_is_mar
 ) -> None:
     server = start_server()
     server.post(history())
+    server.wait_until_committed()  # or the charts of latency, which a replay does not bring back, would be empty
     overview = Overview(browser, 1440, theme)
     page = overview.open(server)
     server.kill()
