@@ -420,9 +420,8 @@ def test_discarding_asks_first(page: Page, shop: ServerProcess) -> None:
     dialog.get_by_role("button", name="Discard", exact=True).click()
     dialog.get_by_role("button", name="Discard", exact=True).click()
     expect(page.locator(".notice")).to_have_text(f"{names[0]} discarded.")
-    expect(page.locator("a.letter-row")).to_have_count(
-        1
-    )  # a question is withdrawn when what it is about changes
+    # a question is withdrawn when what it is about changes
+    expect(page.locator("a.letter-row")).to_have_count(len(names) - 1)
     page.get_by_role("button", name="Discard all").click()
     page.get_by_role("button", name="Discard", exact=True).click()
     expect(page.locator(".no-letters")).to_be_visible()
