@@ -56,6 +56,8 @@ export function createStore({ address: firstAddress, theme: firstTheme, keys: fi
     panel: computed(() => address.value.panel),
     times: computed(() => timesIn(utc.value)),
     link: computed(() => linkWord(published.value, now.value)),
+    /** Which life of the server's view is shown: another server has another one. */
+    epoch: computed(() => published.value.epoch),
     held: computed(() => published.value.held),
     standing: computed(() => standing(published.value)),
     heldBack: computed(() => heldBack(published.value)),

@@ -39,12 +39,13 @@ export function useFetched(path, { everyMs = 0, key = "" } = {}) {
 }
 
 /**
- * The names that this server gives to the parts of an event; asked for again when the link to it has changed.
+ * The names that this server gives to the parts of an event; asked for again when the link to it has changed, and when
+ * another server answers, which can be so soon that the link seems never to have been away.
  * @param {import("../state.js").Store} store
  * @returns {{fields: import("../snippets.js").Fields, known: boolean}} known: false while there is no answer; a server that
  *   does not say has the usual names
  */
 export function useFields(store) {
-  const { text, problem } = useFetched("api/sources", { key: store.link.value });
+  const { text, problem } = useFetched("api/sources", { key: `${store.link.value} ${store.epoch.value}` });
   return { fields: text === null ? USUAL_FIELDS : JSON.parse(text).fields, known: text !== null || problem !== null };
 }
