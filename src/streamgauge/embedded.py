@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import structlog
@@ -43,6 +43,7 @@ HAND_OVER_S: Final = 0.005
 FULL: Final = (
     -1
 )  # room for none until a hand-over has come to its end; 0 says that something else is the matter
+ALL_IN_MEMORY: Final = MappingProxyType({"url": IN_MEMORY, "raw_events": False, "memory_limit": "1GiB"})
 PATIENCE_S: Final = 30.0  # how long a push waits for room
 TELL_EVERY_S: Final = 1.0
 
@@ -450,7 +451,7 @@ def _options_of(given: Mapping[str, object] | str | Path | None, data: str | Pat
     overrides: dict[str, object] = {"data": None if data is None else str(data)}
     store = there.get("store", {})
     if data is None and "data" not in there and isinstance(store, Mapping) and "url" not in store:
-        overrides |= {"store.url": IN_MEMORY, "store.raw_events": store.get("raw_events", False)}
+        overrides |= {f"store.{name}": store.get(name, value) for name, value in ALL_IN_MEMORY.items()}
     return config.load(file, overrides)
 
 
@@ -460,7 +461,7 @@ def _with_defaults(values: dict[str, object], data: str | Path | None) -> dict[s
         values["data"] = str(data)
     store = values.get("store", {})
     if "data" not in values and isinstance(store, Mapping) and "url" not in store:
-        values["store"] = {"url": IN_MEMORY, "raw_events": False, **store}
+        values["store"] = {**ALL_IN_MEMORY, **store}
     return values
 
 

@@ -300,7 +300,10 @@ class StoreOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Duration,
         _span("0s", "1d", "How long a commit that fails is tried again before the server ends with code 70."),
     ] = Duration("10m")
-    memory_limit: Annotated[Size, _span("64MiB", "1PiB", "The most memory for the database.")] = Size("1GiB")
+    memory_limit: Annotated[
+        Size,
+        _span("64MiB", "1PiB", "The most memory for the database; what it needs beyond goes to the disk."),
+    ] = Size("256MiB")
 
 
 class LimitOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
