@@ -16,6 +16,7 @@ import structlog
 from streamgauge.configurations import FOLDER, Configurations
 from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import (
+    FilesGone,
     ServerFailed,
 )
 from streamgauge.events.compression import DecodedLimits
@@ -123,7 +124,7 @@ class App:
     def fail(self, error: Exception) -> None:
         """Take note of what makes it end by itself."""
         if self.failure is not None and not self.failure.done():
-            self.failure.set_result(error)
+            self.failure.set_result(self._files_gone() or error)
 
     async def start(self) -> Running:
         """Open the data folder, replay, and listen. Raises what stands in the way, and then holds nothing."""
@@ -245,9 +246,18 @@ class App:
             self.engine.note_accepted()
             if turn % LEDGER_TURNS == 0:
                 self.engine.check_ledger()
+                if (gone := self._files_gone()) is not None:
+                    self.fail(gone)
             if self.engine.journal.failed is not None:
                 self.fail(self.engine.journal.failed)
             await asyncio.sleep(PROGRESS_S)
+
+    def _files_gone(self) -> FilesGone | None:
+        try:
+            self._open.check_files()
+        except FilesGone as error:
+            return error
+        return None
 
     def asgi(self, *, mounted: bool = False) -> WebApplication:
         """Give the whole of it as one ASGI application; the engine must have been started. mounted: inside another one."""
@@ -435,9 +445,8 @@ class App:
         """Raise what made the server stop by itself, if anything did."""
         if self.failure is not None and self.failure.done():
             error = self.failure.result()
-            raise ServerFailed(
-                f"the server had to end: {error}; what was not committed is in the journal"
-            ) from error
+            kept = "" if isinstance(error, FilesGone) else "; what was not committed is in the journal"
+            raise ServerFailed(f"the server had to end: {error}{kept}") from error
 
 
 async def _expose(letters: LetterDesk, exposition: Exposition, accept: str) -> tuple[bytes, str]:

@@ -219,6 +219,18 @@ class JournalDamaged(JournalError):
         super().__init__(f"{path} at byte {offset}: {problem}")
 
 
+class FilesGone(JournalError):
+    """A file of the data folder was taken away, or another put in its place, while it was in use."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        super().__init__(
+            f"{file}: it was removed, or another file put in its place, while the server used it;"
+            " what is written to it now does not outlive the process; put the data folder back before the next start,"
+            " which begins with what it finds there"
+        )
+
+
 class UnwritableEvent(StreamgaugeError, ValueError):
     """An event cannot be sent. index: its place among those that were pushed together, none of which was taken."""
 

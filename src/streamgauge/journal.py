@@ -86,6 +86,10 @@ class Journal(Protocol):
         """Why nothing is accepted any more until the process is started again; None while all is well."""
         ...
 
+    def check_files(self) -> None:
+        """See that its files are still where they were; where they are not, that stands in `failed` from then on."""
+        ...
+
     def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:
         """Write one entry; the future gives its seq once it has the durability that was configured.
 

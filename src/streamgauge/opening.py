@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,9 +23,10 @@ from streamgauge.engine import Engine, EngineSettings
 from streamgauge.errors import OptionError, StoreBehind
 from streamgauge.event import FieldMapping
 from streamgauge.in_flight import SetAside
+from streamgauge.in_place import InPlace
 from streamgauge.journal import Journal
 from streamgauge.journals.file import FileJournal
-from streamgauge.journals.lock import lock_folder
+from streamgauge.journals.lock import LOCK_FILE, lock_folder
 from streamgauge.journals.memory import MemoryJournal
 from streamgauge.journals.reading import FolderReading
 from streamgauge.journals.recovery import Report as Recovered
@@ -35,7 +36,7 @@ from streamgauge.options import Options
 from streamgauge.ruleset import Ruleset
 from streamgauge.settings import IN_MEMORY, SHARD, kept_of, mapping_of, metrics_of, rules_of, settings_of
 from streamgauge.store import Position, Store
-from streamgauge.stores.registry import open_audit, open_store
+from streamgauge.stores.registry import file_of, open_audit, open_store
 from streamgauge.verify import Report, Rules, verify
 
 log = structlog.get_logger()
@@ -69,6 +70,7 @@ class OpenEngine:
     ) -> None:
         self._options, self._failed, self._rebuild = options, failed, rebuild
         self._hurried = False
+        self._files: InPlace | None = None  # once it is open
         self._held = ExitStack()
         self._look_back: LookBack | None = None
         self._replayed: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class OpenEngine:
             )
             self.engine.intake.draining = self._hurried
             await self._start(self.engine)
+            self._files = InPlace(_files_of(self._options))
         except BaseException:
             self._held.close()
             raise
@@ -204,6 +207,12 @@ class OpenEngine:
         _tell(journal.report)
         return journal
 
+    def check_files(self) -> None:
+        """Raise FilesGone where the lock or the store is not there any more; a journal's trouble stands in its `failed`."""
+        if self._files is not None:
+            self._files.check()
+            self.engine.journal.check_files()
+
     async def stop(self, timeout_s: float = 25.0) -> None:
         """Drain, commit, and let go of everything."""
         try:
@@ -234,6 +243,14 @@ class OpenEngine:
 
 def _stored_seq(positions: Mapping[str, Position]) -> int:
     return positions[SHARD].last_seq if SHARD in positions else 0
+
+
+def _files_of(options: Options) -> Iterator[Path]:
+    """Give the files that stay the same ones for as long as a data folder is open."""
+    if options.store_url() != IN_MEMORY:
+        yield Path(options.data) / LOCK_FILE
+        if (file := file_of(options.store_url())) is not None:
+            yield file
 
 
 def _tell(report: Recovered) -> None:

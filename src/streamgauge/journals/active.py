@@ -73,6 +73,10 @@ class ActiveSegment:
         self.files.fsync(self.descriptor)
         self.synced_bytes = size
 
+    def is_in_place(self) -> bool:
+        """Whether its name still leads to the file that is written; true where the system does not tell."""
+        return self.files.is_in_place(self.descriptor, self.path)
+
     def as_segment(self) -> Segment:
         """Give what can be read of it now."""
         return Segment(self.path, self.segment_id, self.first_record_at, self.base, self.last_seq, self.size)

@@ -125,6 +125,10 @@ class FileJournal:
             return None
         return refused.reason if isinstance(refused, StorageFull) else str(refused)
 
+    def check_files(self) -> None:
+        """See `Journal.check_files`."""
+        self._log.check_files()
+
     def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:
         """See `Journal.append`."""
         return self._submit(draft_entry(entry), written)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamgauge.durable import make_folder, sync_folder
+from streamgauge.in_place import is_same
 
 
 class Files:
@@ -46,6 +47,10 @@ class Files:
     def unlink(self, path: Path) -> None:
         """Delete a file."""
         path.unlink()
+
+    def is_in_place(self, descriptor: int, path: Path) -> bool:
+        """Whether a name still leads to an open file; true where the system does not tell."""
+        return is_same(path, os.fstat(descriptor))
 
     def free_bytes(self, folder: Path) -> int:
         """Give how much room there is left on the disk of a folder."""

@@ -6,10 +6,12 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from streamgauge.durable import make_folder
 from streamgauge.errors import DataFolderInUse
+
+LOCK_FILE: Final = "lock"
 
 
 class FolderLock:
@@ -43,7 +45,7 @@ def lock_folder(path: Path) -> FolderLock:
     Raises DataFolderInUse, without waiting, when another process, or another lock of this one, holds it.
     """
     make_folder(path)
-    file = path / "lock"
+    file = path / LOCK_FILE
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from streamgauge.errors import JournalError, StorageFull
+from streamgauge.errors import FilesGone, JournalError, StorageFull
 from streamgauge.journals.active import ActiveSegment, create_segment
 from streamgauge.journals.files import Files
 from streamgauge.journals.record import Draft, header_line
@@ -139,6 +139,17 @@ class SegmentLog:
             if active is None or self.failed is not None or active.synced_bytes == active.size:
                 return
             self._sync_or_fail(active)
+
+    def check_files(self) -> None:
+        """Put FilesGone into `failed` where the segment that is being written has lost its name. Not while it is synced."""
+        if not self._sync_lock.acquire(blocking=False):
+            return
+        try:
+            active = self._active
+            if active is not None and self.failed is None and not active.is_in_place():
+                self.failed = FilesGone(str(active.path))
+        finally:
+            self._sync_lock.release()
 
     def release(self, upto_seq: int) -> None:
         """Delete closed segments of which every seq is <= `upto_seq`, oldest first. Raises JournalError."""

@@ -27,6 +27,9 @@ class MemoryJournal:
         self.trouble: str | None = None
         self._closed = False
 
+    def check_files(self) -> None:
+        """Do nothing: there are none."""
+
     def append(self, entry: Entry, written: Callable[[int], None]) -> asyncio.Future[int]:  # noqa: ARG002  # nothing of it is kept
         """See `Journal.append`."""
         return self._take(written)

@@ -26,6 +26,7 @@ def _duckdb_audit(path: str, memory_limit_bytes: int) -> Audit:
 
 
 STORES: Final[dict[str, Callable[[str, int], Store]]] = {"duckdb": _duckdb}
+IN_FILES: Final = frozenset({"duckdb"})
 AUDITS: Final[dict[str, Callable[[str, int], Audit]]] = {"duckdb": _duckdb_audit}
 
 
@@ -39,6 +40,12 @@ def open_audit(url: str, *, memory_limit_bytes: int) -> Audit:
     """Look at the store that a URL names and that nobody has open, without changing anything; blocks."""
     scheme, path = _parts(url)
     return AUDITS[scheme](path, memory_limit_bytes)
+
+
+def file_of(url: str) -> Path | None:
+    """Give the file that a URL names; None where the store is none."""
+    scheme, path = _parts(url)
+    return Path(path) if scheme in IN_FILES and path != ":memory:" else None
 
 
 def _parts(url: str) -> tuple[str, str]:
