@@ -19,6 +19,7 @@ ALLOWED = {
     "errors": "",
     "columns": "",
     "durable": "",
+    "in_place": "errors",
     "identity": "",
     "ledger": "",
     "journal": "errors",
@@ -43,7 +44,7 @@ ALLOWED = {
     # implementations
     "aggregates": "aggregate",
     "events": "columns errors event",
-    "journals": "durable errors journal",
+    "journals": "durable errors in_place journal",
     "metrics": "aggregates columns errors event metric partials",
     "stores": "aggregate aggregates audit columns commit durable errors event identity partials store",
     "verification": "aggregates audit columns errors event events incarnation journal metric partials",
