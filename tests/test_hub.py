@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation_tools import NOW_S, batch, tick
+from standing_still import stand_still
 from streamgauge.config import from_mapping
 from streamgauge.epoch import Contribution, Epoch, EpochBook
 from streamgauge.errors import StoreError
@@ -372,6 +373,18 @@ async def test_a_viewer_within_the_deadline_is_not_closed() -> None:
         for _ in range(5):
             running.push(tick("a"))
             await turn()
+        assert (slow.closed, running.hub.viewers) == (None, 1)
+
+
+async def test_time_in_which_the_process_stood_still_is_not_held_against_a_viewer() -> None:
+    async with live(send_deadline_s=1.0) as running:
+        slow = await running.join()
+        slow.blocked = True
+        running.push(tick("a"))
+        await turn()
+        assert running.hub.behind == 1
+        stand_still()
+        await turn()
         assert (slow.closed, running.hub.viewers) == (None, 1)
 
 

@@ -34,6 +34,9 @@ MOST_TYPE_CHARACTERS: Final = 1024
 MOST_TIME_MS: Final = 8_640_000_000_000_000  # on both sides of 1970: as far as a browser's Date reaches
 MOST_RANGE_MS: Final = 100 * 365 * 86_400_000
 SLICE: Final = 500  # viewers written to before the event loop gets a turn
+STOOD_STILL_S: Final = (
+    1.0  # a loop that is later than this was not only busy: its process was stopped, or the machine
+)
 QUIET_S: Final = 5.0  # at least this often something is sent, so that a page can tell quiet from dead
 
 
@@ -236,7 +239,16 @@ class Hub:
             if self._oldest is not None:
                 self.durations.observe(self._now_s() - self._oldest)
                 self._oldest = None
-            await asyncio.sleep(max(0.0, self._interval_s - (time.monotonic() - started)))
+            asleep = time.monotonic()
+            wait_s = max(0.0, self._interval_s - (asleep - started))
+            await asyncio.sleep(wait_s)
+            self._forgive(time.monotonic() - asleep - wait_s)
+
+    def _forgive(self, late_s: float) -> None:
+        """Count not against viewers that are behind the time in which the loop, and so their sending, stood still."""
+        if late_s > STOOD_STILL_S:
+            for channel in self._channels.values():
+                channel.behind = {viewer: since + late_s for viewer, since in channel.behind.items()}
 
     def _give_up(self, channel: Channel) -> None:
         """Let go of a view that is not what it should be; its viewers come back and get a new one."""
