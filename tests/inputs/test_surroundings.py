@@ -16,11 +16,16 @@ from typing import Final
 
 import httpx
 import pytest
+from websockets.sync.client import connect
+
+from soak import trials
 
 NOTHING: Final[Mapping[str, str | None]] = {}
 GOOD: Final = b'{"type":"good"}'
 WAIT_S: Final = 60.0
 MOST_FILES: Final = 128
+DEADLINE_S: Final = 1.0
+STOPPED_S: Final = trials(3, 65)  # longer than any deadline; in the long form also than the heartbeats'
 
 
 @contextmanager
@@ -29,13 +34,18 @@ def started(
     *flags: str,
     limit: Callable[[], None] | None = None,
     log: int | None = None,
+    configuration: str = "",
     environment: Mapping[str, str | None] = NOTHING,
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """Start a server with other surroundings; None takes a variable away. log: where else its log goes."""
+    words = ["serve", "--port", "0", "--data", "data"]
+    if configuration:
+        (folder / "streamgauge.toml").write_text(configuration)
+        words.insert(1, "streamgauge.toml")
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     with (folder / "log").open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, *flags, "-m", "streamgauge", "serve", "--port", "0", "--data", "data"],
+            [sys.executable, *flags, "-m", "streamgauge", *words],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=file if log is None else log,
@@ -114,6 +124,30 @@ def test_connections_beyond_the_open_files_there_are_wait_and_the_journal_goes_o
         assert process.poll() is None
 
 
+def test_the_journal_and_the_store_have_files_left_to_open_when_connections_have_taken_the_rest(
+    tmp_path: Path,
+) -> None:
+    """I-168: each request begins another file of the journal, and each commit may open one of the database's."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
+
+    small = '[journal]\nsegment_bytes = "1KiB"\n[store]\ncommit_interval = "50ms"\ncheckpoint_interval = "100ms"\n'
+    body = b"[" + b",".join([b'{"type":"good","note":"%s"}' % (b"x" * 500)] * 10) + b"]"
+    with started(tmp_path, limit=limit, configuration=small) as (process, client), ExitStack() as crowd:
+        assert accepts(client)
+        port = client.base_url.port
+        assert port is not None
+        for _ in range(2 * MOST_FILES):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=WAIT_S))
+        for sent in range(1, 21):
+            assert client.post("/api/events", content=body).json() == {"accepted": 10}
+            assert counted(client) == 1 + 10 * sent
+        assert client.get("/readyz").json()["status"] == "ready"
+        assert process.poll() is None
+    assert "Too many open files" not in (tmp_path / "log").read_text()
+
+
 def busy_s(process: subprocess.Popen[bytes]) -> float:
     """Give how much processor time the process uses in a second: hardly any when it does not turn in circles."""
 
@@ -137,6 +171,52 @@ def test_signals_that_mean_nothing_to_it_do_not_end_a_server(tmp_path: Path) -> 
                 process.send_signal(sign)
         assert accepts(client)
         assert counted(client) == 2
+
+
+def test_nobody_is_cut_off_for_the_time_in_which_the_server_was_stopped(tmp_path: Path) -> None:
+    """I-171: what its clients sent meanwhile counts as sent in time."""
+    deadlines = "".join(
+        f'{name} = "{DEADLINE_S:g}s"\n'
+        for name in ("header_timeout", "body_timeout", "write_timeout", "viewer_send_deadline")
+    )
+    begun = b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(GOOD)
+    with (
+        started(tmp_path, configuration=f"[limits]\n{deadlines}") as (process, client),
+        ExitStack() as clients,
+    ):
+        assert accepts(client)
+        address = f"127.0.0.1:{client.base_url.port}"
+        viewers = [
+            clients.enter_context(connect(f"ws://{address}/socket/websocket?vsn=2.0.0")) for _ in range(20)
+        ]
+        for viewer in viewers:
+            viewer.send('["1","1","dashboard:overview","phx_join",{"range":"5m"}]')
+            assert '"phx_reply"' in str(viewer.recv(WAIT_S))
+        in_header, in_body = (
+            clients.enter_context(
+                socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=WAIT_S)
+            )
+            for _ in range(2)
+        )
+        in_header.sendall(begun)
+        in_body.sendall(begun + b"\r\n" + GOOD[:3])
+        process.send_signal(signal.SIGSTOP)
+        in_header.sendall(b"\r\n" + GOOD)
+        in_body.sendall(GOOD[3:])
+        for viewer in viewers:
+            viewer.send('[null,"2","phoenix","heartbeat",{}]')
+        time.sleep(STOPPED_S)  # as long as it is stopped
+        process.send_signal(signal.SIGCONT)
+        assert [part.recv(12) for part in (in_header, in_body)] == [b"HTTP/1.1 202"] * 2
+        for viewer in viewers:
+            while '"heartbeat"' not in (frame := str(viewer.recv(WAIT_S))) and '"phoenix"' not in frame:
+                pass
+            viewer.send('[null,"3","phoenix","heartbeat",{}]')
+        assert accepts(client)
+        assert counted(client) == 4
+        for viewer in viewers:
+            while '[null,"3","phoenix"' not in str(viewer.recv(WAIT_S)):
+                pass
 
 
 def test_a_server_whose_greeting_nobody_reads_goes_on(tmp_path: Path) -> None:
