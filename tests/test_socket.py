@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from soak import trials
 from streamgauge.channels import encode_broadcast
 from streamgauge.live.diff import apply
 from streamgauge.live.hub import Watcher
@@ -304,6 +306,40 @@ async def test_a_browser_that_vanishes_is_no_viewer_any_more(server: Served) -> 
     socket.transport.abort()
     await server.send({"type": "a"})
     await until(lambda: hub_viewers(server) == 0)
+
+
+async def vanish(server: Served, after: str) -> None:
+    """Connect, get so far, and be gone without a word."""
+    if after == "half a handshake":
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: localhost\r\nUpgrade: webso")
+        await writer.drain()
+        writer.transport.abort()
+        return
+    socket = await server.socket()
+    if after != "a handshake":
+        await socket.send(msgspec.json.encode(JOIN).decode())
+    if after in ("a join", "a diff"):
+        ok(await receive(socket))
+    if after == "a diff":
+        await server.send({"type": "a"})
+        await receive(socket)
+    socket.transport.abort()
+
+
+async def test_browsers_that_vanish_at_any_moment_leave_nothing_behind(server: Served) -> None:
+    def held() -> tuple[int, int]:
+        return len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    moments = ["half a handshake", "a handshake", "a request to join", "a join", "a diff"]
+    for moment in moments:  # once, so that whatever is made once is there
+        await vanish(server, moment)
+    await until(lambda: hub_viewers(server) == 0)
+    before = held()
+    for _ in range(trials(10, 300)):
+        await asyncio.gather(*(vanish(server, moment) for moment in moments))
+    await until(lambda: hub_viewers(server) == 0)
+    await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
 
 async def test_a_socket_without_heartbeats_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
