@@ -11,6 +11,7 @@ import http.client
 import itertools
 import json
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from effort import chance_of
 
 from server_process import ServerProcess
 
+PROBE_S: Final = 10.0  # also on a machine that does other things
 SPACING: Final = 10_000  # numbers that a request owns; it uses the first of them
 KINDS, SECONDS, START_S = 7, 600, 1_700_000_000
 EVENT: Final = b'{"type":"kind_%d","timestamp":%d,"value":%d,"id":%d}'
@@ -249,6 +251,7 @@ def check(oracle: Oracle, server: ServerProcess, tally: Tally | None = None, los
         *_compare_events(oracle, server, tally, lost),
         *_compare_rollups(server),
         *_compare_ledger(oracle, server, ledger),
+        *_probe(server),
     ]
     assert not problems, "\n".join([f"seed {oracle.seed}", *problems, server.errors()[-2000:]])
 
@@ -258,7 +261,7 @@ def _compare_events(
 ) -> Iterator[str]:
     """A1, A2, A3, A6: what was acknowledged is there once, event by event; nothing else is."""
     rows = server.ask(
-        "WITH numbered AS (SELECT *, (event->>'$.id')::BIGINT AS id FROM events)"
+        "WITH numbered AS (SELECT *, (event->>'$.id')::BIGINT AS id FROM events WHERE type <> 'probe')"
         f" SELECT id // {SPACING}, count(*), count(DISTINCT id), min(id) % {SPACING}, max(id) % {SPACING},"
         f" bool_and(type = 'kind_' || (id % {KINDS}) AND value = id * 7919 % 1000 + 1"
         f" AND epoch_ms(time) = ({START_S} + id % {SECONDS}) * 1000) FROM numbered GROUP BY ALL"
@@ -323,6 +326,20 @@ def _compare_ledger(oracle: Oracle, server: ServerProcess, ledger: dict[str, Any
     if ledger["stored"] < oracle.stored:
         yield f"the ledger went back from {oracle.stored} stored to {ledger['stored']}"
     oracle.stored = ledger["stored"]
+
+
+def _probe(server: ServerProcess) -> Iterator[str]:
+    """P28: a server that says that it is ready counts what comes, and soon."""
+    if server.client.get("/readyz").status_code != 200:
+        return
+    name = secrets.token_hex(8)
+    answer = server.post(b'{"type":"probe","value":1,"name":"%s"}' % name.encode())
+    if answer.status_code != 202:
+        yield f"it says that it is ready, and answers {answer.status_code}: {answer.text}"
+        return
+    server.wait_until_committed(PROBE_S)
+    if (found := server.ask(f"SELECT count(*) FROM events WHERE event->>'$.name' = '{name}'")) != [[1]]:
+        yield f"it says that it is ready, but an event that it accepted is there {found} times"
 
 
 def verify(data: Path, configuration: Path | None = None) -> None:
