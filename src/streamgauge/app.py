@@ -37,12 +37,14 @@ from streamgauge.sources.http import HttpLimits, HttpSource
 from streamgauge.sources.registry import check_sources, make_sources
 from streamgauge.sources.socket import SocketSource
 from streamgauge.store import Table
+from streamgauge.stores.registry import file_of
 from streamgauge.telemetry import Exposition, ServerCollector
 from streamgauge.verify import Rules
 from streamgauge.version import __version__
 from streamgauge.web.access import access_of
 from streamgauge.web.api import write_csv
 from streamgauge.web.application import WebApplication
+from streamgauge.web.backup import BackupDesk
 from streamgauge.web.letters import LetterDesk
 from streamgauge.web.server import Server, ServerLimits, uvicorn_config
 from streamgauge.web.service import Service
@@ -105,6 +107,7 @@ class App:
         self._direct: DirectIngest
         self._server: Server
         self._verifying: VerifyDesk
+        self._backups: BackupDesk
         self._tasks: list[asyncio.Task[None]] = []
         check_sources(options.source, mapping=mapping_of(options))
         self.sources: list[RunningSource] = []
@@ -292,6 +295,7 @@ class App:
             letters=letters,
             doors=self._doors(source),
             verify=self._verify_desk(),
+            backup=self._backup_desk(),
             reload=self.reloader.reload,
             access=access,
             on_refused=self._count_refused,
@@ -315,6 +319,16 @@ class App:
             imbalance=lambda: engine.ledger.imbalance,
         )
         return self._verifying
+
+    def _backup_desk(self) -> BackupDesk:
+        engine, journal = self.engine, self.engine.journal
+        self._backups = BackupDesk(
+            Path(self._options.data),
+            file_of(self._options.store_url()),
+            segments=lambda: journal.files() if isinstance(journal, FileJournal) else [],
+            at_rest=engine.committer.without_checkpoints,
+        )
+        return self._backups
 
     def _doors(self, source: HttpSource) -> DoorDesk:
         return DoorDesk(
@@ -439,6 +453,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._socket_source.answered(LAST_ANSWERS_S)
+        self._backups.stop()
         await self._verifying.stop()
 
     def raise_failure(self) -> None:

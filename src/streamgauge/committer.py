@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -87,6 +88,7 @@ class Committer:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._raw_bytes = 0
+        self._resting = 0  # how many want no checkpoint now
         self._since_checkpoint = 0  # bytes
         self._saved_changes = ledger.unsettled_changes
         self._stopping = False
@@ -247,8 +249,25 @@ class Committer:
         except (StoreError, JournalError) as exc:
             log.warning("the store's upkeep failed; it will be tried again", step=what, error=str(exc))
 
+    @asynccontextmanager
+    async def without_checkpoints(self) -> AsyncIterator[None]:
+        """Leave the store's own file, and the journal behind it, as the checkpoint at the beginning has left them.
+
+        Commits go on meanwhile, into the store's log.
+        """
+        await self._unless_it_fails("checkpoint", self.checkpoint)
+        self._resting += 1
+        try:
+            # in the queue behind whatever a checkpoint that was under way has still to do
+            await self._in_thread(_nothing)
+            yield
+        finally:
+            self._resting -= 1
+
     async def checkpoint(self) -> None:
         """Let go of journal segments whose every append the store has proved to hold."""
+        if self._resting:
+            return
         self._since_checkpoint = 0  # also where it fails: then it is tried again when its time has come
         positions = await self._in_thread(self._store.checkpoint)
         await self._in_thread(self._journal.release, positions.get(self._settings.shard, 0))
@@ -279,6 +298,10 @@ class Committer:
         except TimeoutError:
             return False
         return True
+
+
+def _nothing() -> None:
+    """Be done, in its turn."""
 
 
 def _fill_of(epoch: Epoch, retention: Retention) -> float:

@@ -231,6 +231,18 @@ class FilesGone(JournalError):
         )
 
 
+class BackupError(StreamgaugeError):
+    """A backup could not be made or used."""
+
+
+class BackupDamaged(BackupError):
+    """A backup does not hold what it should."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file, self.problem = file, problem
+        super().__init__(f"{file}: not a whole backup: {problem}; use another one")
+
+
 class UnwritableEvent(StreamgaugeError, ValueError):
     """An event cannot be sent. index: its place among those that were pushed together, none of which was taken."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -110,6 +111,22 @@ class Remote:
             return msgspec.json.decode(text, type=kind)
         except msgspec.DecodeError as exc:
             raise RemoteError(f"{self._address.url} is no Streamgauge server: {exc}") from exc
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """Give what a path answers, in pieces, however long it is. Raises RemoteError."""
+        connection = self._address.connect(TIMEOUT_S)
+        try:
+            connection.request("GET", self._address.path + path)
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                problem = detail_of(response.read())
+                raise RemoteError(f"{self._address.url} answered {response.status}: {problem}")
+            while chunk := response.read(1 << 20):
+                yield chunk
+        except (OSError, http.client.HTTPException) as exc:
+            raise RemoteError(unreachable(self._address, exc)) from exc
+        finally:
+            connection.close()
 
     def _post(self, path: str, body: object) -> tuple[int, bytes]:
         return self._ask("POST", path, body)

@@ -38,6 +38,7 @@ timeout = "10m"
 WORKERS = 24
 # the database's 256 MiB, which it takes only after millions of events, what waits for it, and what senders are sending
 MOST_RSS = (1024 if is_soak() else 700) * 2**20
+ASKED_S = 600.0  # hundreds of millions of events, one by one
 NORMAL_S = 0.5
 GOODPUT = 0.9  # of the capacity, also while twice as much comes
 KEYS = 10_000_000 if is_soak() else 60_000
@@ -158,6 +159,7 @@ def test_a_flood_is_refused_in_part_and_nothing_accepted_is_lost(start_server: S
     if is_soak():  # in seconds, on a machine that does other things too, it says nothing
         assert goodput >= GOODPUT * capacity
     ledger = server.wait_until_committed(120.0)
+    server.client.timeout = ASKED_S
     found = dict(
         server.ask(
             "SELECT event->>'$.body' AS body, count(*) FROM events WHERE body IS NOT NULL GROUP BY body"
@@ -192,6 +194,7 @@ def test_as_many_keys_as_events_cost_bounded_memory_and_totals_stay_exact(
             tally.trials += 1
         tally.acknowledged = KEYS
         ledger = server.wait_until_committed(600.0)
+    server.client.timeout = ASKED_S
     assert memory.most < MOST_RSS
     assert ledger["stored"] == ledger["received"] == KEYS
     assert server.ask("SELECT count(*), count(DISTINCT type) FROM events") == [[KEYS, KEYS]]

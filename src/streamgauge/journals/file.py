@@ -125,6 +125,10 @@ class FileJournal:
             return None
         return refused.reason if isinstance(refused, StorageFull) else str(refused)
 
+    def files(self) -> list[tuple[Path, int]]:
+        """Give its files, oldest first, and how many bytes of each count now."""
+        return [(segment.path, segment.size) for segment in self._log.segments()]
+
     def check_files(self) -> None:
         """See `Journal.check_files`."""
         self._log.check_files()

@@ -33,6 +33,8 @@ from streamgauge.web.access import (
     shared_headers,
     socket_refusal,
 )
+from streamgauge.web.backup import BackupDesk
+from streamgauge.web.backup import routes as backup_routes
 from streamgauge.web.documentation import documentation_page
 from streamgauge.web.letters import LetterDesk
 from streamgauge.web.openapi import document
@@ -71,6 +73,7 @@ class WebApplication:
         letters: LetterDesk,
         doors: DoorDesk,
         verify: VerifyDesk,
+        backup: BackupDesk,
         reload: Callable[[], Awaitable[Reloaded]],
         access: Access,
         on_refused: Callable[[], None],
@@ -83,6 +86,7 @@ class WebApplication:
                 *dead_letters.routes(letters),
                 *sources.routes(doors),
                 *verify_routes(verify),
+                *backup_routes(backup),
                 *configuration.routes(reload),
                 Route("/", _page, methods=["GET"]),
                 Route("/docs", _documentation, methods=["GET"]),

@@ -12,6 +12,7 @@ from streamgauge.event import RESERVED
 from streamgauge.reloading import Reloaded
 from streamgauge.verify import Report
 from streamgauge.version import __version__
+from streamgauge.web.backup import PATH as BACKUP_PATH
 from streamgauge.web.configuration import PATH as RELOAD_PATH
 from streamgauge.web.dead_letters import PATH as LETTERS_PATH
 from streamgauge.web.dead_letters import Discarded, Wanted
@@ -228,6 +229,7 @@ def operations() -> list[tuple[str, str, Schema]]:
         (SOURCES_PATH, "get", _get("Every way in for events, and what came by it", "DoorList")),
         *_dead_letters(),
         (VERIFY_PATH, "post", _verify()),
+        (BACKUP_PATH, "get", _backup()),
         (RELOAD_PATH, "post", _reload()),
         ("/healthz", "get", _get("Is the process alive", "Status")),
         ("/readyz", "get", {**_get("Are events accepted now", "Status"), "responses": {**_ok("Status"), "503": _is("Status", "not ready")}}),
@@ -391,6 +393,24 @@ def _verify() -> Schema:
         "summary": "Derive all figures again from the raw events, and tell what is stored otherwise",
         "description": "It changes nothing. One runs at a time; after two minutes it tells what it has found by then.",
         "responses": {**_ok("Report"), **_problems((503, "another one is under way; see Retry-After"))},
+    }
+
+
+def _backup() -> Schema:
+    refusals = (
+        (409, "everything is in memory"),
+        (503, "another one is under way, or the disk is full; see Retry-After"),
+    )
+    return {
+        "summary": "Everything that was accepted by now, as one file from which a data folder can be made",
+        "description": "A tar file, at whose end `manifest.json` names each file with its size and SHA-256.",
+        "responses": {
+            "200": {
+                "description": "a backup",
+                "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+            },
+            **_problems(*refusals),
+        },
     }
 
 
