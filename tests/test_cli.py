@@ -22,7 +22,7 @@ from server_process import ServerProcess
 from streamgauge import Streamgauge, cli
 from streamgauge.version import __version__
 
-COMMANDS = ("serve", "demo", "replay", "query", "check", "reload")
+COMMANDS = ("serve", "demo", "replay", "query", "check", "reload", "backup", "restore", "verify")
 EVENTS = b'{"type":"a","value":1}\n{"type":"a","value":2}\n{"type":"b","value":-4}\n'
 BY_TYPE = "SELECT type, sum(value) AS total FROM events GROUP BY type ORDER BY type"
 
@@ -244,7 +244,7 @@ class TestHelp:
         done = subprocess.run(
             [sys.executable, "-c", code], env=os.environ | words, capture_output=True, check=True, text=True
         )
-        assert done.stdout.split() == ["replay", "reload"]
+        assert done.stdout.split() == ["replay", "restore", "reload"]
 
     @pytest.mark.parametrize("command", ["", *COMMANDS])
     def test_help_has_an_example(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:

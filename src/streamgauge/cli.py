@@ -21,7 +21,7 @@ from streamgauge.commands.backup import register as register_backup
 from streamgauge.commands.dead_letters import register as register_dead_letters
 from streamgauge.commands.reload import register as register_reload
 from streamgauge.commands.verify import register as register_verify
-from streamgauge.errors import InternalError, ServerFailed, StoreError, StreamgaugeError
+from streamgauge.errors import InternalError, ServerFailed, StoreError, StoreRefused, StreamgaugeError
 from streamgauge.event_files import FORMATS, bytes_of, format_of
 from streamgauge.holder import DEFAULT_URL, answer, backup, letters, load, receiver, reloaded, verified
 from streamgauge.reloading import ConfigurationFile
@@ -62,12 +62,10 @@ def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except InternalError:  # a bug: whoever reports it needs the traceback
             raise
-        except (StoreError, ServerFailed) as exc:
-            _complain(str(exc))
-            raise typer.Exit(FAILED) from exc
         except StreamgaugeError as exc:
             _complain(str(exc))
-            raise typer.Exit(2) from exc
+            again = isinstance(exc, StoreError | ServerFailed) and not isinstance(exc, StoreRefused)
+            raise typer.Exit(FAILED if again else 2) from exc
         except BrokenPipeError:  # `streamgauge query ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -189,6 +189,10 @@ class StoreError(StreamgaugeError):
     """The store failed; what was not committed is still in the journal."""
 
 
+class StoreRefused(StoreError):
+    """The store is none that this program can use: somebody has to look at it, and starting again does not help."""
+
+
 class StoreInvalid(StoreError):
     """The store cannot be used by this process any more; started again, it goes on from the journal."""
 

@@ -16,7 +16,7 @@ import pytest
 from effort import a_seed, chance_of, trials
 from oracle import CONFIGURATION, Oracle, check, close, sending, tallied, until
 
-from server_process import ServerProcess
+from server_process import NoStart, ServerProcess
 from streamgauge.errors import StoreError
 from streamgauge.stores.duckdb import DuckDBStore
 
@@ -172,8 +172,9 @@ def test_a_store_file_that_is_no_database_is_named_and_left_alone(
     data.mkdir()
     store = data / "streamgauge.duckdb"
     store.write_bytes(content)
-    with pytest.raises(RuntimeError, match=r"streamgauge\.duckdb: cannot be opened as a store"):
+    with pytest.raises(NoStart, match=r"streamgauge\.duckdb: cannot be opened as a store") as refused:
         start_server()
+    assert refused.value.code == 2  # a supervisor that starts it again changes nothing
     assert store.read_bytes() == content
 
 

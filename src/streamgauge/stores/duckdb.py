@@ -17,7 +17,7 @@ import duckdb
 import msgspec
 
 from streamgauge.commit import DeadLetterName, EpochCommit, Frame, SeenIds, decode_commit
-from streamgauge.errors import StoreError, StoreInvalid
+from streamgauge.errors import StoreError, StoreInvalid, StoreRefused
 from streamgauge.store import KeptDeadLetter, Position, Retention, Snapshot, Table
 from streamgauge.stores import compaction
 from streamgauge.stores.arrow import ArrowTable
@@ -288,12 +288,12 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
     try:
         found = connection.execute("SELECT max(format) FROM about").fetchall()[0][0]
     except duckdb.Error as exc:
-        raise StoreError(
+        raise StoreRefused(
             f"{path}: a DuckDB file, but not one of ours; choose another place for the store"
         ) from exc
     if found != FORMAT:
         fix = "use the version of the program that wrote it, or another place"
-        raise StoreError(f"{path}: written in format {found}; this program reads format {FORMAT}; {fix}")
+        raise StoreRefused(f"{path}: written in format {found}; this program reads format {FORMAT}; {fix}")
     try:
         _add_tables(connection)
     except duckdb.Error as exc:

@@ -16,7 +16,7 @@ import duckdb
 import structlog
 
 from streamgauge.durable import make_folder, sync_folder
-from streamgauge.errors import StoreError, StoreInvalid
+from streamgauge.errors import StoreError, StoreInvalid, StoreRefused
 from streamgauge.stores.schema import FORMAT, TABLES
 
 log = structlog.get_logger()
@@ -24,6 +24,7 @@ log = structlog.get_logger()
 OLDEST_DUCKDB: Final = (2, 0)
 NEVER_BY_ITSELF: Final = "1TB"
 SPARE_BYTES: Final = 2**20  # what a checkpoint writes besides the rows
+NO_DATABASE: Final = "not a valid DuckDB database"
 UNREADABLE_LOG: Final = "replaying WAL"  # DuckDB has no code for it
 
 
@@ -31,13 +32,14 @@ def connect(path: Path | None, memory_limit_bytes: int) -> duckdb.DuckDBPyConnec
     """Open the database in a file, which is made where there is none, or one in memory. Raises StoreError."""
     version = tuple(int(part) for part in duckdb.__version__.split(".")[:2])
     if version < OLDEST_DUCKDB:
-        raise StoreError(
+        raise StoreRefused(
             f"DuckDB {duckdb.__version__} is too old: it can lose committed rows; install 2.0 or later"
         )
     try:
         return _connect(None, memory_limit_bytes) if path is None else _open_file(path, memory_limit_bytes)
     except (duckdb.Error, OSError) as exc:
-        raise StoreError(f"{path or 'memory'}: cannot be opened as a store: {exc}") from exc
+        kind = StoreRefused if NO_DATABASE in str(exc) else StoreError
+        raise kind(f"{path or 'memory'}: cannot be opened as a store: {exc}") from exc
 
 
 def _open_file(path: Path, memory_limit_bytes: int) -> duckdb.DuckDBPyConnection:
