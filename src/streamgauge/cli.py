@@ -21,6 +21,7 @@ from streamgauge.commands.backup import register as register_backup
 from streamgauge.commands.dead_letters import register as register_dead_letters
 from streamgauge.commands.reload import register as register_reload
 from streamgauge.commands.verify import register as register_verify
+from streamgauge.commands.where import Config, Data, Url
 from streamgauge.errors import InternalError, ServerFailed, StoreError, StoreRefused, StreamgaugeError
 from streamgauge.event_files import FORMATS, bytes_of, format_of
 from streamgauge.holder import DEFAULT_URL, answer, backup, letters, load, receiver, reloaded, verified
@@ -95,9 +96,6 @@ Port = Annotated[
     typer.Option(
         help="The port; 0 takes any free one.", show_default="4000", parser=_whole_number, metavar="<int>"
     ),
-]
-Data = Annotated[
-    str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let other machines in, without API keys.")]
 
@@ -258,11 +256,9 @@ def _tell(outcome: replaying.Outcome, url: str) -> None:
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the views events and rollups.", metavar="SQL")],
     *,
-    url: Annotated[
-        str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
-    ] = None,
+    url: Url = None,
     data: Data = None,
-    config_file: Annotated[Path | None, typer.Option("--config", help="The server's configuration.")] = None,
+    config_file: Config = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Ask a question in SQL: of the server that owns the data folder, or of the folder itself."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from streamgauge.backup import Manifest, restore, write_backup
+from streamgauge.commands.where import Config, Data, Url
 from streamgauge.errors import BackupError
 
 Backup = Callable[[str | None, str | None, Path | None], AbstractContextManager[Iterator[bytes]]]
@@ -24,15 +25,9 @@ def register(cli: typer.Typer, backup: Backup, plain_errors: Callable[[Any], Any
     def backup_command(
         file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
         *,
-        url: Annotated[
-            str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
-        ] = None,
-        data: Annotated[
-            str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
-        ] = None,
-        config_file: Annotated[
-            Path | None, typer.Option("--config", help="The server's configuration.")
-        ] = None,
+        url: Url = None,
+        data: Data = None,
+        config_file: Config = None,
     ) -> None:
         """Write everything that was accepted by now into one file; a running server goes on meanwhile."""
         with _usable(file), backup(url, data, config_file) as chunks:

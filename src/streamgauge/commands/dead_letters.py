@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streamgauge.commands.where import Config, Data, Url
 from streamgauge.commit import DeadLetterName
 from streamgauge.dead_letters import read_name
 from streamgauge.errors import StreamgaugeError
@@ -104,11 +105,6 @@ class StoredLetters:
         return count
 
 
-Url = Annotated[str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")]
-Data = Annotated[
-    str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
-]
-Config = Annotated[Path | None, typer.Option("--config", help="The server's configuration.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Names, as `list` shows them.", metavar="NAME")]
 
 Opened = Callable[[str | None, str | None, Path | None], AbstractContextManager[Letters]]

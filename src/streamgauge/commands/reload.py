@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from streamgauge.commands.where import Config, Data, Url
 from streamgauge.reloading import Reloaded
 
 Reload = Callable[[str | None, str | None, Path | None], Reloaded]
@@ -20,16 +21,9 @@ def register(cli: typer.Typer, reloaded: Reload, plain_errors: Callable[[Any], A
     @plain_errors
     def reload(
         *,
-        url: Annotated[
-            str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
-        ] = None,
-        data: Annotated[
-            str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
-        ] = None,
-        config_file: Annotated[
-            Path | None,
-            typer.Option("--config", help="The server's configuration, which names its data folder."),
-        ] = None,
+        url: Url = None,
+        data: Data = None,
+        config_file: Config = None,
     ) -> None:
         """Have the running server read its configuration file again. What is wrong with it changes nothing."""
         tell(reloaded(url, data, config_file))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from streamgauge.commands.where import Config, Data, Url
 from streamgauge.verify import Difference, Report
 
 DIFFERENT: Final = 1
@@ -28,15 +29,9 @@ def register(cli: typer.Typer, verified: Verified, plain_errors: Callable[[Any],
     @plain_errors
     def verify(
         *,
-        data: Annotated[
-            str | None, typer.Option(help="The folder for everything that is kept.", show_default="data")
-        ] = None,
-        url: Annotated[
-            str | None, typer.Option(help="A server's address; default: whoever owns the data folder.")
-        ] = None,
-        config_file: Annotated[
-            Path | None, typer.Option("--config", help="The server's configuration, for its metrics.")
-        ] = None,
+        data: Data = None,
+        url: Url = None,
+        config_file: Config = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     ) -> None:
         """Check that all figures follow from the raw events. Ends with 1 where they do not; changes nothing."""
