@@ -294,6 +294,23 @@ async def test_a_commit_alone_lets_go_of_nothing(bench: Bench) -> None:
     assert (bench.store.checkpoints, bench.journal.released) == (1, [3])
 
 
+async def test_while_a_backup_wants_it_so_commits_go_on_and_neither_file_nor_journal_is_touched(
+    bench: Bench,
+) -> None:
+    committer = bench.committer(checkpoint_s=0.0)
+    async with running(committer):
+        async with committer.without_checkpoints():
+            before = (bench.store.checkpoints, bench.journal.released[-1:])
+            for _ in range(3):
+                bench.epoch(committer)
+                assert await committer.caught_up(bench.seq, PATIENCE_S)
+            await committer.checkpoint()
+            assert (bench.store.checkpoints, bench.journal.released[-1:]) == before
+        await committer.checkpoint()
+        assert bench.journal.released[-1] == 3
+    assert not bench.failures
+
+
 async def test_a_checkpoint_that_fails_lets_go_of_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,7 +187,8 @@ def test_nobody_is_cut_off_for_the_time_in_which_the_server_was_stopped(tmp_path
         assert accepts(client)
         address = f"127.0.0.1:{client.base_url.port}"
         viewers = [
-            clients.enter_context(connect(f"ws://{address}/socket/websocket?vsn=2.0.0")) for _ in range(20)
+            clients.enter_context(connect(f"ws://{address}/socket/websocket?vsn=2.0.0", ping_interval=None))
+            for _ in range(20)
         ]
         for viewer in viewers:
             viewer.send('["1","1","dashboard:overview","phx_join",{"range":"5m"}]')
