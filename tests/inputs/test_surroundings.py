@@ -18,14 +18,22 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from soak import trials
-
 NOTHING: Final[Mapping[str, str | None]] = {}
 GOOD: Final = b'{"type":"good"}'
 WAIT_S: Final = 60.0
 MOST_FILES: Final = 128
 DEADLINE_S: Final = 1.0
-STOPPED_S: Final = trials(3, 65)  # longer than any deadline; in the long form also than the heartbeats'
+IDLE_S: Final = 6.0
+STOPPED_S: Final = 8.0  # longer than any deadline, and than a viewer may be silent
+IMPATIENT: Final = f"""
+import sys
+from functools import partial
+from streamgauge import app
+app.SocketLimits = partial(app.SocketLimits, idle_s={IDLE_S})
+from streamgauge.__main__ import main
+sys.argv = ["streamgauge", *sys.argv[3:]]
+main()
+"""
 
 
 @contextmanager
@@ -181,7 +189,7 @@ def test_nobody_is_cut_off_for_the_time_in_which_the_server_was_stopped(tmp_path
     )
     begun = b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(GOOD)
     with (
-        started(tmp_path, configuration=f"[limits]\n{deadlines}") as (process, client),
+        started(tmp_path, "-c", IMPATIENT, configuration=f"[limits]\n{deadlines}") as (process, client),
         ExitStack() as clients,
     ):
         assert accepts(client)

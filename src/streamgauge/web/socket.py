@@ -23,7 +23,7 @@ from streamgauge.channels import (
 )
 from streamgauge.errors import DecodeError
 from streamgauge.live.hub import TOPIC as DASHBOARD
-from streamgauge.live.hub import Hub
+from streamgauge.live.hub import STOOD_STILL_S, Hub
 from streamgauge.sources.socket import MANY, Pushes, SocketSource
 from streamgauge.sources.socket import TOPIC as EVENTS
 from streamgauge.web.problem import Receive, Scope, Send
@@ -132,10 +132,15 @@ class _Session:
                 return
 
     def _look_at_the_clock(self) -> None:
-        """Close a connection that has been silent; one timer an idle time costs the messages nothing."""
-        idle_s = self._limits.idle_s
-        silent_s = 0.0 if self._silent_since is None else self._loop.time() - self._silent_since
-        if silent_s >= idle_s:
+        """Close a connection that has been silent; one timer an idle time costs the messages nothing.
+
+        After the loop stood still, as in a process that was stopped, what came meanwhile has to be read first.
+        """
+        idle_s, now = self._limits.idle_s, self._loop.time()
+        silent_s = 0.0 if self._silent_since is None else now - self._silent_since
+        if now - self._timer.when() > STOOD_STILL_S:
+            self._timer = self._loop.call_later(STOOD_STILL_S, self._look_at_the_clock)
+        elif silent_s >= idle_s:
             self._last_words = self._loop.create_task(self._close(GOING_AWAY, "no heartbeat"))
         else:
             self._timer = self._loop.call_later(idle_s - silent_s, self._look_at_the_clock)
