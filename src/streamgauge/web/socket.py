@@ -22,8 +22,8 @@ from streamgauge.channels import (
     serializer_for,
 )
 from streamgauge.errors import DecodeError
-from streamgauge.live.hub import TOPIC as DASHBOARD
 from streamgauge.live.hub import STOOD_STILL_S, Hub
+from streamgauge.live.hub import TOPIC as DASHBOARD
 from streamgauge.sources.socket import MANY, Pushes, SocketSource
 from streamgauge.sources.socket import TOPIC as EVENTS
 from streamgauge.web.problem import Receive, Scope, Send
