@@ -258,8 +258,8 @@ class Committer:
         await self._unless_it_fails("checkpoint", self.checkpoint)
         self._resting += 1
         try:
-            # in the queue behind whatever a checkpoint that was under way has still to do
-            await self._in_thread(_nothing)
+            for _ in range(2):  # behind a checkpoint that was under way, and then behind what it lets go of
+                await self._in_thread(_nothing)
             yield
         finally:
             self._resting -= 1
