@@ -148,6 +148,9 @@ def backup(url: str | None, data: str | None, config_file: Path | None) -> Itera
 def _parts(options: Options) -> Iterator[Part]:
     """Open all that there is of a folder that nobody writes to."""
     store = file_of(options.store_url())
+    if not options.has_journal:  # then what the store's log has is nowhere else
+        with _opened(options) as opened:
+            opened.checkpoint()
     yield from small_parts(Path(options.data))
     if store is not None and store.exists():
         yield open_part(STORE, store)

@@ -88,6 +88,25 @@ def test_a_backup_of_a_folder_that_was_killed_is_the_folder(start_server: Start,
     close(restored)
 
 
+def test_a_folder_without_a_journal_is_backed_up_with_all_that_is_committed(
+    start_server: Start, tmp_path: Path
+) -> None:
+    none = '[journal]\npath = ":memory:"\n[store]\ncheckpoint_interval = "1h"\n'
+    server = start_server(configuration=none)
+    for number in range(2):  # of the server, and then of its folder
+        assert server.post(b'{"type":"a"}').status_code == 202
+        server.wait_until_committed()
+        if number:
+            server.kill()
+        file, data = tmp_path / f"{number}.tar", tmp_path / str(number) / "data"
+        done = streamgauge("backup", file, "--data", server.data, "--config", f"{server.data}.toml")
+        assert done.returncode == 0, done.stderr
+        restore(file, data)
+        restored = start_server(data=data, configuration=none)
+        assert restored.ask("SELECT count(*) FROM events") == [[number + 1]]
+        close(restored)
+
+
 def test_a_backup_that_nobody_takes_to_its_end_costs_nothing_and_leaves_nothing(start_server: Start) -> None:
     server = start_server(configuration=BUSY)
     for _ in range(15):  # more than waits in sockets, also when it is half as large
