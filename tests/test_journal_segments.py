@@ -35,6 +35,24 @@ async def test_a_segment_is_closed_when_its_first_entry_is_old_enough(tmp_path: 
     await journal.close()
 
 
+@pytest.mark.parametrize(("fsync", "age_s"), [("always", 0.0), ("interval", 5.0), ("never", 5.0)])
+async def test_the_age_of_what_a_power_cut_could_take_is_known(
+    fsync: str, age_s: float, tmp_path: Path
+) -> None:
+    now = [1000.0]
+    journal = open_journal(tmp_path, fsync=fsync, interval_s=3600.0, clock=lambda: now[0])
+    now[0] = 2000.0
+    assert journal.unsynced_s == 0
+    await write_all(journal, "a")
+    now[0] = 2003.0
+    await write_all(journal, "b")
+    now[0] = 2005.0
+    assert journal.unsynced_s == age_s
+    journal._log.sync()
+    assert journal.unsynced_s == 0
+    await journal.close()
+
+
 async def test_release_deletes_only_closed_segments_that_are_covered_whole(tmp_path: Path) -> None:
     journal = open_journal(tmp_path, segment_bytes=500)
     await write_all(journal, "abcdefgh")

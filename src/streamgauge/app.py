@@ -367,6 +367,7 @@ class App:
                 hub=hub,
                 store_bytes=engine.store.size_bytes,
                 journal_bytes=lambda: engine.journal.size_bytes,
+                unsynced_s=lambda: engine.journal.unsynced_s,
                 notes=engine.intake.notes,
                 connected=lambda: {
                     source.name: bool(source.status()["connected"]) for source in self.sources

@@ -77,6 +77,11 @@ class Journal(Protocol):
         ...
 
     @property
+    def unsynced_s(self) -> float:
+        """For how many seconds something acknowledged has not been known to be on the disk; 0 where all of it is."""
+        ...
+
+    @property
     def trouble(self) -> str | None:
         """Why entries are likely to be refused now; None where they are not."""
         ...

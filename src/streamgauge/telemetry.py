@@ -53,6 +53,7 @@ class ServerCollector(Collector):
         hub: Hub,
         store_bytes: Callable[[], int],
         journal_bytes: Callable[[], int],
+        unsynced_s: Callable[[], float],
         notes: Mapping[str, SourceNote],
         answers: Mapping[str, Mapping[int, int]],
         connected: Callable[[], Mapping[str, bool]] = dict,
@@ -70,6 +71,7 @@ class ServerCollector(Collector):
         self._version, self._ledger, self._book, self._stages = version, ledger, book, stages
         self._limits, self._hub = limits, hub
         self._store_bytes, self._journal_bytes = store_bytes, journal_bytes
+        self._unsynced_s = unsynced_s
         self._connected, self._refused, self._body_bytes = connected, refused, body_bytes
 
     def collect(self) -> Iterable[Metric]:
@@ -94,6 +96,11 @@ class ServerCollector(Collector):
         yield _gauge("streamgauge_store_bytes", "Room that the store takes on disk.", self._store_bytes())
         yield _gauge(
             "streamgauge_journal_bytes", "Room that the journal takes on disk.", self._journal_bytes()
+        )
+        yield _gauge(
+            "streamgauge_journal_unsynced_seconds",
+            "Age of the oldest acknowledged append that a power cut could take.",
+            self._unsynced_s(),
         )
         yield _gauge("streamgauge_viewers", "Dashboards that are open.", self._hub.viewers)
         yield _counter("streamgauge_dashboard_mounts", "Dashboards that were opened.", self._hub.joins)

@@ -32,6 +32,7 @@ NAMED = {
     "streamgauge_series_limit": "gauge",
     "streamgauge_store_bytes": "gauge",
     "streamgauge_journal_bytes": "gauge",
+    "streamgauge_journal_unsynced_seconds": "gauge",
     "streamgauge_viewers": "gauge",
     "streamgauge_viewer_bytes_sent": "counter",
 }

@@ -113,6 +113,11 @@ class FileJournal:
         return self._log.size_bytes
 
     @property
+    def unsynced_s(self) -> float:
+        """See `Journal.unsynced_s`."""
+        return self._log.unsynced_s
+
+    @property
     def failed(self) -> JournalError | None:
         """Why nothing is accepted any more until the process is restarted; None while all is well."""
         return self._log.failed

@@ -54,6 +54,7 @@ class SegmentLog:
         self._closed_bytes = sum(segment.size for segment in self._closed)
         self._after = recovered.after
         self._active: ActiveSegment | None = None
+        self._unsynced_since = 0.0  # by the clock; counts only where something is not synced
         self._segments_lock = threading.Lock()  # held for memory, never for the disk
         self._release_lock = threading.Lock()
         self._sync_lock = threading.Lock()  # a descriptor is not closed while it is synced
@@ -63,6 +64,14 @@ class SegmentLog:
         """The good length of all segments."""
         with self._segments_lock:
             return self._closed_bytes + (self._active.size if self._active else 0)
+
+    @property
+    def unsynced_s(self) -> float:
+        """The age of the oldest append of this segment that may not be on the disk; 0 where all of it is."""
+        active = self._active
+        if active is None or active.synced_bytes >= active.size:
+            return 0.0
+        return max(0.0, self._options.clock() - self._unsynced_since)
 
     @property
     def room_bytes(self) -> int:
@@ -126,7 +135,10 @@ class SegmentLog:
         self._write(active, buffers, size)
         first = self.last_seq + 1
         self.last_seq += len(drafts)
-        active.advance(size, self.last_seq, events, self._options.clock())
+        now = self._options.clock()
+        if active.synced_bytes >= active.size:
+            self._unsynced_since = now
+        active.advance(size, self.last_seq, events, now)
         if self._options.fsync == "always":
             active.synced_bytes = active.size
         self._note_configuration(drafts)
@@ -138,7 +150,9 @@ class SegmentLog:
             active = self._active
             if active is None or self.failed is not None or active.synced_bytes == active.size:
                 return
+            began = self._options.clock()
             self._sync_or_fail(active)
+            self._unsynced_since = began  # what came meanwhile is younger
 
     def check_files(self) -> None:
         """Put FilesGone into `failed` where the segment that is being written has lost its name. Not while it is synced."""

@@ -23,6 +23,7 @@ class MemoryJournal:
         self.keeps_text = False
         self.last_seq = last_seq
         self.size_bytes = 0
+        self.unsynced_s = 0.0
         self.failed: JournalError | None = None
         self.trouble: str | None = None
         self._closed = False
