@@ -36,7 +36,7 @@ class _Found:
 
 def run(setting: Setting) -> Iterator[Row]:
     found = {kind: _Found() for kind in KINDS}
-    for _ in range(setting.choose(full=3, quick=1)):
+    for _ in range(setting.choose(full=7, quick=1)):
         for kind, options in KINDS.items():
             _measure(setting, options, found[kind])
     for kind in KINDS:
