@@ -19,7 +19,7 @@ ALLOWED = {
     "errors": "",
     "columns": "",
     "durable": "",
-    "backup": "durable errors version",
+    "backup": "configurations durable errors version",
     "in_place": "errors",
     "identity": "",
     "ledger": "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import IO, Final
 
 import msgspec
 
+from streamgauge.configurations import FOLDER as CONFIGURATIONS
 from streamgauge.durable import make_folder, sync_folder
 from streamgauge.errors import BackupDamaged, BackupError
 from streamgauge.version import __version__
@@ -27,7 +29,6 @@ MANIFEST: Final = "manifest.json"
 STORE: Final = "streamgauge.duckdb"
 INSTANCE: Final = "instance"
 JOURNAL: Final = "journal"
-CONFIGURATIONS: Final = "configurations"
 NAMES: Final = re.compile(
     rf"{INSTANCE}|{re.escape(STORE)}|{JOURNAL}/[0-9]{{20}}\.ndjson|{CONFIGURATIONS}/[0-9a-f]{{16}}\.(json|py)"
 )
@@ -161,8 +162,7 @@ def restore(file: Path, data: Path) -> Manifest:
         raise BackupError(
             f"{data}: there is something in it already; name a folder that is empty or not there"
         )
-    partly = data.with_name(data.name + ".part")
-    shutil.rmtree(partly, ignore_errors=True)
+    partly = data.with_name(f"{data.name}.{secrets.token_hex(4)}.part")  # none that may be somebody's
     make_folder(partly)
     try:
         manifest = _take(file, partly)

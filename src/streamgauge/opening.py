@@ -33,6 +33,7 @@ from streamgauge.journals.recovery import Report as Recovered
 from streamgauge.journals.recovery import instance_in, oldest_seq
 from streamgauge.look_back import LookBack
 from streamgauge.options import Options
+from streamgauge.remote import INSTANCE_FILE
 from streamgauge.ruleset import Ruleset
 from streamgauge.settings import IN_MEMORY, SHARD, kept_of, mapping_of, metrics_of, rules_of, settings_of
 from streamgauge.store import Position, Store
@@ -43,7 +44,6 @@ log = structlog.get_logger()
 
 STOP_S: Final = 15.0
 REPLAYED_S: Final = 3600.0
-INSTANCE_FILE: Final = "instance"
 NAME: Final = re.compile("[0-9a-f]{32}")
 
 

@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streamgauge.errors import DataFolderInUse, StreamgaugeError
-from streamgauge.journals.lock import lock_folder
+from streamgauge.journals.lock import LOCK_FILE, lock_folder
 from streamgauge.store import Table
 
 T = TypeVar("T")
 
 ADDRESS_FILE: Final = "address"
-LOCK_FILE: Final = "lock"
 INSTANCE_FILE: Final = "instance"  # every data folder that was ever opened has it
 TIMEOUT_S: Final = 30.0
 

@@ -242,8 +242,10 @@ def test_nothing_that_is_there_is_written_over(whole: Path, tmp_path: Path) -> N
     with pytest.raises(BackupError, match="there is a file of this name already"):
         write_backup([whole.read_bytes()], mine)
     assert mine.read_text() == "mine"
+    (tmp_path / "empty.part").mkdir()
     (tmp_path / "empty").mkdir()
     assert restore(whole, tmp_path / "empty").files
+    assert (tmp_path / "empty.part").is_dir()
 
 
 def test_a_download_that_ends_early_leaves_no_file(whole: Path, tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def routes(desk: BackupDesk) -> list[Route]:
             return problem.response(HTTPStatus.CONFLICT, "no_backup", str(exc))
         except OSError as exc:
             detail = f"no backup could be made: {exc.strerror or exc}"
-            return problem.response(HTTPStatus.SERVICE_UNAVAILABLE, "storage_error", detail)
+            later = {"Retry-After": str(round(RETRY_S))}
+            return problem.response(HTTPStatus.SERVICE_UNAVAILABLE, "storage_error", detail, headers=later)
         except StreamgaugeError as exc:
             return problem.response_to(exc)
 
